@@ -1,0 +1,113 @@
+"""The author's two commands: build what changed, and prove that the checks tell right from wrong."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from autograder import build as building
+from autograder import laws, lectures, module_page
+from autograder.course import Course, LecturePlace, SheetPlace, find_course
+from autograder.errors import CourseError
+from autograder.sheets import load_checks, read_sheet
+
+Place = SheetPlace | LecturePlace
+
+
+def build(names: Iterable[str], force: bool = False) -> int:
+    """Builds the named sheets and lectures (all by default) as far as they are stale. Returns the exit status."""
+    course = find_course()
+    places = _chosen(course, names)
+    todo = [place for place in places if force or not _is_fresh(place)]
+    console = Console(stderr=True)
+    with _progress(console) as progress:
+        bar = progress.add_task("build", total=len(todo))
+        for place in todo:
+            progress.update(bar, description=f"build {place.name}")
+            _build_one(place)
+            progress.advance(bar)
+    pages = module_page.write_stale(course)
+    for path in [*(p for place in todo for p in _outputs(place)), *pages]:
+        print(path.relative_to(course.root))
+    fresh = len(places) - len(todo)
+    console.print(f"{len(todo)} built, {fresh} already fresh.")
+    return 0
+
+
+def check(names: Iterable[str]) -> int:
+    """Proves the laws for the named sheets and lectures (all by default). Returns 1 where one is broken."""
+    course = find_course()
+    names = list(names)
+    places = _chosen(course, names)
+    console = Console(stderr=True)
+    problems: list[str] = []
+    with _progress(console) as progress:
+        bar = progress.add_task("check", total=sum(_steps(place) for place in places))
+        for place in places:
+            progress.update(bar, description=f"check {place.name}")
+            problems += check_one(place, lambda name: progress.advance(bar))
+            progress.advance(bar)
+    if not names:
+        problems += [f"{path}: nothing builds this file any more: remove it." for path in building.leftovers(course)]
+        problems += [f"{path}: it is stale: run make build." for path in module_page.stale(course)]
+    for problem in problems:
+        print(problem)
+    console.print(f"{len(places)} checked, {len(problems)} problems." if problems else f"{len(places)} checked, all laws hold.")  # fmt: skip
+    return 1 if problems else 0
+
+
+def check_one(place: Place, done: Callable[[str], None] = lambda name: None) -> list[str]:
+    """Returns the problems of one sheet or lecture, as sentences with file and line."""
+    if isinstance(place, LecturePlace):
+        stale = [] if _is_fresh(place) else [f"{place.notebook}: it is stale: run make build."]
+        return stale + [f"{place.text}: {problem}" for problem in lectures.problems(place.notebook)]
+    text, sheet = read_sheet(place.text), load_checks(place.checks)
+    problems = laws.structure(place, text, sheet)
+    if not problems:
+        problems = laws.prove(place, text, sheet, done=done)
+        problems += laws.sheet_prose(place, text)
+        released = {path: path.read_text(encoding="utf-8") for path in place.built("release") if path.exists()}
+        problems += laws.release(place, text, sheet, released)
+    stale = [] if building.is_fresh(place) else [f"{place.built('source')[0]}: it is stale: run make build."]
+    return [str(problem) for problem in problems] + stale
+
+
+def _chosen(course: Course, names: Iterable[str]) -> list[Place]:
+    chosen: list[Place] = [course.find(name) for name in names]
+    if chosen:
+        return chosen
+    places: list[Place] = [*course.sheets, *course.lectures]
+    if not places:
+        raise CourseError(f"{course.root / 'modules'} has no module.toml that names a sheet or lecture: write one.")
+    return places
+
+
+def _is_fresh(place: Place) -> bool:
+    if isinstance(place, SheetPlace):
+        return building.is_fresh(place)
+    return lectures.is_fresh(place.text, place.notebook)
+
+
+def _build_one(place: Place) -> None:
+    if isinstance(place, SheetPlace):
+        building.build_sheet(place)
+    else:
+        lectures.build_lecture(place.text, place.notebook)
+
+
+def _outputs(place: Place) -> list[Path]:
+    if isinstance(place, LecturePlace):
+        return [place.notebook]
+    return [*place.built("source"), *place.built("release")]
+
+
+def _steps(place: Place) -> int:
+    if isinstance(place, LecturePlace) or not place.checks.exists():
+        return 1
+    return 1 + place.checks.read_text(encoding="utf-8").count("sheet.task(")
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,37 @@
+"""Checking a student's objects: what `check("softmax")` and a graded cell have in common."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from autograder.compare import Difference
+from autograder.diagnosis import Judgement, Oracle, judge, unable
+from autograder.plain import Raised
+from autograder.running import ask
+from autograder.tasks import Task
+
+
+def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str, seed: int) -> Judgement:
+    """Returns the judgement of the objects of `task` in `namespace`, a student's global names."""
+    if problem := _missing(task, namespace):
+        return unable(oracle, problem)
+    asked = {p.name for p in oracle.properties}
+    cases = [case for case in task.cases if case.name in asked]
+    answers = ask(task, cases, {name: namespace[name] for name in task.objects}, sheet, seed)
+    flat = [answer.value for draws in answers.values() for answer in draws]
+    if all(isinstance(value, Raised) and value.name == "NotImplementedError" for value in flat):
+        return unable(oracle, Difference("not written", "", "This task is not solved yet."))
+    return judge(oracle, answers)
+
+
+def _missing(task: Task, namespace: Mapping[str, Any]) -> Difference | None:
+    for name in task.objects:
+        if name not in namespace:
+            names = [n for n, value in namespace.items() if callable(value) and not n.startswith("_")]
+            near = difflib.get_close_matches(name, names, n=1)
+            similar = f" It has `{near[0]}`: a misspelling?" if near else ""
+            return Difference("missing", "", f"The notebook has no `{name}`.{similar}")
+        if not callable(namespace[name]):
+            kind = type(namespace[name]).__name__
+            return Difference("missing", "", f"`{name}` is an object of type {kind}, not something to call.")
+    return None

@@ -1,0 +1,106 @@
+"""The command `autograder`: build, check, gradebook and demo."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from autograder.errors import CourseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status: 0 done, 1 something to mend, 2 the command line is wrong."""
+    options = _parser().parse_args(arguments)
+    # programs that nbgrader starts (alembic, jupyter) stand beside this interpreter, which may not be on PATH
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    try:
+        return int(options.run(options))
+    except CourseError as error:
+        print(f"autograder: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        what = error.filename or "A file"
+        reason = (error.strerror or str(error)).lower()
+        print(f"autograder: {what} cannot be used ({reason}): mend that and run again.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("autograder: stopped; what was finished is kept.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="autograder", description="Builds, checks and grades the sheets of a course. Run it inside the course."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    build = commands.add_parser(
+        "build",
+        help="build sheets, lectures and module pages from modules/",
+        description="Builds source/ and release/ from the sheets, executes lectures, writes the modules' READMEs. "
+        "What did not change is left alone.",
+    )
+    build.add_argument("names", nargs="*", metavar="NAME", help="a sheet or lecture (default: all)")
+    build.add_argument("--force", action="store_true", help="rebuild what did not change, too")
+    build.set_defaults(run=_build)
+
+    check = commands.add_parser(
+        "check",
+        help="prove that every check tells right from wrong",
+        description="Proves the laws of the content: references pass, stubs fail, variants get full marks, every "
+        "misconception is recognized, nothing leaks into the release, everything built is fresh.",
+    )
+    check.add_argument("names", nargs="*", metavar="NAME", help="a sheet or lecture (default: all)")
+    check.set_defaults(run=_check)
+
+    gradebook = commands.add_parser(
+        "gradebook",
+        help="print the grades of a module: points per task and recognized misconceptions",
+        description="Prints the grades that nbgrader's gradebook holds for a module, a row for each student.",
+    )
+    gradebook.add_argument("module", help="the module, such as m1_neural_networks")
+    gradebook.set_defaults(run=_gradebook)
+
+    demo = commands.add_parser(
+        "demo",
+        help="grade a sample class from end to end",
+        description="Makes a sample class from a sheet, grades it with nbgrader, writes feedback and a CSV.",
+    )
+    demo.add_argument("sheet", nargs="?", default="backprop", help="the sheet (default: backprop)")
+    demo.add_argument("--into", type=Path, default=None, metavar="FOLDER", help="where to work (default: demo/)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from autograder import authoring
+
+    return authoring.build(options.names, force=options.force)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from autograder import authoring
+
+    return authoring.check(options.names)
+
+
+def _gradebook(options: argparse.Namespace) -> int:
+    from autograder import gradebook
+    from autograder.course import find_course
+
+    gradebook.show(find_course().root, options.module)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from autograder import demo
+
+    return demo.run(options.sheet, options.into)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""Comparing a student's answer with the reference's, and saying the first difference in words.
+
+The order is that of a patient reader: raised → type → length or keys → shape → dtype → finite → value.
+
+Tolerances are computed, not chosen. A leaf x with sensitivity s (how far the reference itself moves when its
+random inputs are nudged by a relative amount δ, divided by δ; see `running.sensitivity`) may differ by
+
+    K · ε · (s + |x| + 1),      ε = the machine epsilon of the coarser of the two dtypes,
+
+that is by what K rounding errors of that precision can do in this very computation. K = 64 leaves room for sums
+in another order: n terms add about √n rounding errors, and the sums of this course stay below 64² = 4096 terms.
+A student who computes in float32 is held to float32; coarser types are refused, since they would buy slack.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autograder.plain import Array, Opaque, Plain, Raised, Timeout, leaves, numbers
+
+K = 64.0
+SHOWN = 24  # numbers that a message prints in full
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An author's own bound, |got - expected| ≤ atol + rtol · |expected|, and the reason for it."""
+
+    rtol: float
+    atol: float
+    because: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first difference: its kind, what was expected and what came, each in words, and what stands out."""
+
+    kind: str
+    expected: str
+    got: str
+    remark: str = ""
+
+
+def compare(
+    expected: Plain, got: Plain, sensitivity: dict[str, np.ndarray] | None = None, tolerance: Tolerance | None = None
+) -> Difference | None:
+    """Returns the first difference between two plain answers, or None where they agree."""
+    return _Comparison(sensitivity or {}, tolerance).trees(expected, got, "")
+
+
+@dataclass
+class _Comparison:
+    sensitivity: dict[str, np.ndarray]
+    tolerance: Tolerance | None
+
+    def trees(self, expected: Plain, got: Plain, path: str) -> Difference | None:
+        difference = _stopped(expected, got)
+        if difference or isinstance(got, Raised | Timeout):
+            return difference
+        if isinstance(expected, list) and isinstance(got, list):
+            return self._lists(expected, got, path)
+        if isinstance(expected, dict) and isinstance(got, dict):
+            return self._dicts(expected, got, path)
+        wanted, given = numbers(expected), numbers(got)
+        if wanted is None or given is None:
+            return _others(expected, got, path)
+        return _library(expected, got, path) or self._values(wanted, given, path, expected, got)
+
+    def _lists(self, expected: list[Plain], got: list[Plain], path: str) -> Difference | None:
+        if len(expected) != len(got):
+            return Difference("length", f"{len(expected)} values{_at(path)}", f"{len(got)} values")
+        pairs = enumerate(zip(expected, got, strict=True))
+        return next((d for i, (e, g) in pairs if (d := self.trees(e, g, f"{path}[{i}]"))), None)
+
+    def _dicts(self, expected: dict[str, Plain], got: dict[str, Plain], path: str) -> Difference | None:
+        if set(expected) != set(got):
+            return Difference("keys", f"the keys {_names(expected)}{_at(path)}", f"the keys {_names(got)}")
+        return next((d for k in expected if (d := self.trees(expected[k], got[k], f"{path}[{k!r}]"))), None)
+
+    def _values(self, wanted: np.ndarray, given: np.ndarray, path: str, e: Plain, g: Plain) -> Difference | None:
+        where = _at(path)
+        if wanted.shape != given.shape:
+            return Difference(
+                "shape", f"shape {wanted.shape}{where}", f"shape {given.shape}", _shape_remark(wanted, given)
+            )
+        if problem := _dtype_problem(wanted, given):
+            return Difference("dtype", f"{_dtype(e)}{where}", f"{_dtype(g)}", problem)
+        if wanted.dtype.kind in "fc" and np.isfinite(wanted).all() and not np.isfinite(given).all():
+            index = _first(~np.isfinite(given))
+            return Difference("not finite", f"{_number(wanted[index])}{where}{_index(index)}", _number(given[index]))
+        wrong = ~self._close(wanted, given, path)
+        if not wrong.any():
+            return None
+        index = _first(wrong)
+        return Difference(
+            "value",
+            f"{_show(wanted)}{where}",
+            _show(given) + _first_difference(wanted, given, index),
+            _value_remark(wanted, given),
+        )
+
+    def _close(self, wanted: np.ndarray, given: np.ndarray, path: str) -> np.ndarray:
+        if wanted.dtype.kind not in "fc":
+            return np.asarray(wanted == given)
+        with np.errstate(all="ignore"):
+            size = np.abs(wanted)
+            if self.tolerance:
+                allowed = self.tolerance.atol + self.tolerance.rtol * size
+            else:
+                moved = self.sensitivity.get(path, np.zeros(()))
+                moved = moved if moved.shape in ((), wanted.shape) else np.zeros(())
+                allowed = K * _epsilon(wanted, given) * (moved + size + 1)
+            near = np.abs(wanted.astype(complex) - given.astype(complex)) <= allowed
+            same = (wanted == given) | (np.isnan(wanted) & np.isnan(given.astype(complex)))
+        return np.asarray(near | same)
+
+
+def _stopped(expected: Plain, got: Plain) -> Difference | None:
+    """Exceptions, time-outs and None come first: nothing else can be said about such an answer."""
+    if isinstance(expected, Raised) or isinstance(got, Raised):
+        if isinstance(expected, Raised) and isinstance(got, Raised) and expected.name == got.name:
+            return None
+        return Difference("raised", describe(expected), describe(got))
+    if isinstance(got, Timeout):
+        return None if isinstance(expected, Timeout) else Difference("timeout", "an answer", describe(got))
+    return None
+
+
+def _others(expected: Plain, got: Plain, path: str) -> Difference | None:
+    if type(expected) is type(got) and not isinstance(expected, Opaque) and expected == got:
+        return None
+    if got is None:
+        remark = "Does every path of the function end in `return`?"
+        return Difference("none", f"{describe(expected)}{_at(path)}", "None", remark)
+    if isinstance(expected, str) and isinstance(got, str):
+        return Difference("text", f"{expected!r}{_at(path)}", repr(got))
+    return Difference("type", f"{describe(expected)}{_at(path)}", describe(got))
+
+
+def _library(expected: Plain, got: Plain, path: str) -> Difference | None:
+    """A Python number and a NumPy scalar are as good as each other; a tensor and an array are not."""
+
+    def kind(leaf: Plain) -> str:
+        if isinstance(leaf, Array):
+            return "torch" if leaf.library == "torch" else ("array" if leaf.values.ndim else "number")
+        return "number"
+
+    if kind(expected) == kind(got) or {kind(expected), kind(got)} == {"array", "number"}:
+        return None  # number against array is a difference of shape
+    return Difference("type", f"{describe(expected)}{_at(path)}", describe(got))
+
+
+def _dtype_problem(wanted: np.ndarray, given: np.ndarray) -> str | None:
+    order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+    if order[wanted.dtype.kind] == order[given.dtype.kind]:
+        too_coarse = given.dtype.kind in "fc" and _epsilon(given) > max(_epsilon(wanted), 1.2e-7)
+        return "That type keeps too few digits for this task." if too_coarse else None
+    if wanted.ndim == 0 and {wanted.dtype.kind, given.dtype.kind} <= {"i", "u", "f"} and given == np.round(given):
+        return None  # a count of 2.0, or a loss of 0
+    return "Which values would this type lose or invent?"
+
+
+def _epsilon(*arrays: np.ndarray) -> float:
+    floats = [a.real.dtype for a in arrays if a.dtype.kind in "fc"]
+    return max((float(np.finfo(dtype).eps) for dtype in floats), default=float(np.finfo(np.float64).eps))
+
+
+def _shape_remark(wanted: np.ndarray, given: np.ndarray) -> str:
+    if given.ndim >= 2 and wanted.shape == given.shape[::-1]:
+        return "That is the transposed shape."
+    if wanted.size == given.size:
+        return "The number of values is right, their arrangement is not."
+    return ""
+
+
+def _value_remark(wanted: np.ndarray, given: np.ndarray) -> str:
+    """Says what stands out when all values are wrong in the same way; it is measured, so it is always true."""
+    if wanted.dtype.kind not in "fiu" or wanted.size < 2:
+        return ""
+    w, g = wanted.astype(float), given.astype(float)
+    if not (np.isfinite(w).all() and np.isfinite(g).all()):
+        return ""
+    if not g.any():
+        return "All your values are 0."
+    if w.ndim == 2 and w.shape[0] == w.shape[1] and np.allclose(g, w.T):
+        return "Your values are those of the transposed array."
+    ratio = float((w * g).sum() / (w * w).sum()) if w.any() else 0.0
+    if ratio and np.allclose(g, ratio * w):
+        return f"All your values are {_number(np.float64(ratio))} times the expected ones."
+    shift = float((g - w).mean())
+    if np.ptp(w) > 1e-9 and np.allclose(g, w + shift):
+        return f"All your values are too {'large' if shift > 0 else 'small'} by {_number(np.float64(abs(shift)))}."
+    return ""
+
+
+def _first(wrong: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(wrong)[0])
+
+
+def _first_difference(wanted: np.ndarray, given: np.ndarray, index: tuple[int, ...]) -> str:
+    if wanted.size == 1:
+        return ""
+    return f"\nfirst difference at {list(index)}: {_number(wanted[index])} expected, {_number(given[index])} came"
+
+
+def _show(values: np.ndarray) -> str:
+    if values.size == 1:
+        return _number(values.reshape(-1)[0]) + (f" in shape {values.shape}" if values.ndim else "")
+    if values.size > SHOWN:
+        return f"an array of shape {values.shape}"
+    return np.array2string(values, precision=4, suppress_small=False, separator=", ", max_line_width=100)
+
+
+def show(leaf: Plain) -> str:
+    """Returns a short text for one value of an input or an answer."""
+    values = numbers(leaf)
+    if values is not None:
+        return _show(values)
+    return repr(leaf) if isinstance(leaf, str) or leaf is None else describe(leaf)
+
+
+def size(tree: Plain) -> int:
+    """Returns how many numbers a plain tree holds."""
+    return sum(1 if (values := numbers(leaf)) is None else values.size for _, leaf in leaves(tree))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.5g}" if np.asarray(value).dtype.kind in "fc" else str(value)
+
+
+def _dtype(leaf: Plain) -> str:
+    return leaf.dtype_name if isinstance(leaf, Array) else type(leaf).__name__
+
+
+def _index(index: tuple[int, ...]) -> str:
+    return f" at index {list(index)}" if index else ""
+
+
+def _at(path: str) -> str:
+    return f" in result{path}" if path else ""
+
+
+def _names(keys: dict[str, Plain]) -> str:
+    return ", ".join(sorted(keys)) or "(none)"
+
+
+def describe(value: Plain) -> str:
+    """Returns what kind of thing `value` is, with its article."""
+    if isinstance(value, Array):
+        name = "a torch tensor" if value.library == "torch" else "a NumPy array" if value.values.ndim else "a number"
+        return f"{name} of shape {value.values.shape}" if value.values.ndim or value.library == "torch" else name
+    if isinstance(value, Raised):
+        return f"the exception {value.name}" + (f": {value.message}" if value.message else "") + value.line
+    if isinstance(value, Timeout):
+        return f"nothing within {value.seconds:g} seconds"
+    if isinstance(value, Opaque):
+        return f"an object of type {value.type_name}"
+    if isinstance(value, bool):
+        return f"the bool {value}"
+    if isinstance(value, int | float | complex):
+        return f"a Python number ({type(value).__name__})"
+    if isinstance(value, list):
+        return f"a tuple or list of {len(value)}"
+    if isinstance(value, dict):
+        return f"a dict with the keys {_names(value)}"
+    return "None" if value is None else f"the text {value!r}"

@@ -1,0 +1,255 @@
+"""Asking: runs cases against objects and records what came back, as plain data."""
+
+import contextlib
+import inspect
+import io
+import traceback
+import types
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from autograder import limits
+from autograder.compare import describe
+from autograder.limits import TookTooLong, time_limit
+from autograder.plain import Array, Plain, Raised, Timeout, leaves, numbers, plain
+from autograder.tasks import UNCHANGED, Case, Task
+
+NUDGE = 2.0**-20  # relative: far above rounding in float64, some units in the last place of a float32
+PROBES = 4
+PRINTED = 2_000  # characters of a student's prints that are kept
+CALLS = 3  # calls of a draw that are kept to be shown
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a student's function: its name and its arguments, copied before the call."""
+
+    function: str
+    arguments: dict[str, Plain]
+
+
+@dataclass
+class Answer:
+    """What one draw of one case gave, and what was seen on the way."""
+
+    value: Plain
+    calls: list[Call] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)  # parameters whose argument was modified
+    views: set[str] = field(default_factory=set)  # parameters whose memory the result shares
+    returned: dict[str, Plain] = field(default_factory=dict)  # the last result of each function
+    printed: str = ""
+    warned: list[str] = field(default_factory=list)
+
+    @property
+    def completed(self) -> bool:
+        return not isinstance(self.value, Raised | Timeout)
+
+
+Answers = dict[str, list[Answer]]  # by case name, one entry per draw
+
+
+def ask(task: Task, cases: Iterable[Case], objects: Mapping[str, Any], sheet: str, seed: int) -> Answers:
+    """Returns the answers of `objects` to `cases`; after a time-out the rest is not asked."""
+    answers: Answers = {}
+    stopped: Timeout | None = None
+    for case in cases:
+        answers[case.name] = []
+        for draw in range(case.draws):
+            rng = generator(sheet, task.name, case.name, seed, draw)
+            answer = Answer(stopped) if stopped else run(case, objects, rng)
+            if isinstance(answer.value, Timeout):
+                stopped = answer.value
+            answers[case.name].append(answer)
+    return answers
+
+
+def generator(sheet: str, task: str, case: str, seed: int, draw: int) -> np.random.Generator:
+    """Returns the random generator of one draw: the same everywhere for the same five values."""
+    return np.random.default_rng([seed, zlib.crc32(f"{sheet}/{task}/{case}".encode()), draw])
+
+
+def values(answers: Answers) -> dict[str, list[Plain]]:
+    """Returns only what was answered, by case, with the property of unchanged inputs as a case of its own."""
+    result: dict[str, list[Plain]] = {name: [a.value for a in draws] for name, draws in answers.items()}
+    flat = [answer for draws in answers.values() for answer in draws]
+    changed: list[Plain] = [*sorted({name for answer in flat for name in answer.changed})]
+    ran = any(answer.completed for answer in flat)
+    result[UNCHANGED] = [changed if ran else Raised("NothingRan", "no case came to its end")]
+    return result
+
+
+def run(case: Case, objects: Mapping[str, Any], rng: np.random.Generator) -> Answer:
+    """Returns the answer of one draw; whatever the student's code does, this returns (within the case's limit)."""
+    answer = Answer(None)
+    arguments = {name: _recorded(name, objects[name], answer) for name in case.needs}
+    out = _Capped()
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(out):
+        warnings.simplefilter("always")
+        with contextlib.redirect_stderr(out):
+            answer.value = _guarded(case, arguments, rng, answer.returned)
+    answer.printed = out.getvalue()
+    answer.warned = [f"{w.category.__name__}: {w.message}" for w in caught][:3]
+    return answer
+
+
+def sensitivity(case: Case, objects: Mapping[str, Any], sheet: str, task: str, seed: int) -> list[dict[str, Any]]:
+    """Returns per draw, by path, how far each number of the answer moves per unit of relative nudge of the inputs.
+
+    A Monte Carlo estimate of the condition (Parker 1997, "Monte Carlo Arithmetic"): the case is run on inputs
+    x · (1 ± δ) with random signs, and the largest of PROBES moves is divided by δ.
+    """
+    result = []
+    for draw in range(case.draws):
+        base = dict(leaves(run(case, objects, generator(sheet, task, case.name, seed, draw)).value))
+        moved: dict[str, Any] = {}
+        for probe in range(PROBES):
+            rng = Nudged(generator(sheet, task, case.name, seed, draw), probe)
+            for path, leaf in leaves(run(case, objects, rng).value):
+                _take_move(moved, path, base.get(path), leaf)
+        result.append(moved)
+    return result
+
+
+def _take_move(moved: dict[str, Any], path: str, base: Plain, leaf: Plain) -> None:
+    before, after = numbers(base), numbers(leaf)
+    if before is None or after is None or before.shape != after.shape or before.dtype.kind not in "fc":
+        return
+    with np.errstate(all="ignore"):
+        move = np.nan_to_num(np.abs(after - before) / NUDGE, nan=0.0, posinf=0.0, neginf=0.0)
+    moved[path] = np.maximum(moved.get(path, 0.0), move)
+
+
+class Nudged(np.random.Generator):
+    """A generator whose continuous draws are those of another one, each moved by a relative ±NUDGE."""
+
+    def __init__(self, rng: np.random.Generator, probe: int) -> None:
+        super().__init__(rng.bit_generator)
+        self._signs = np.random.default_rng([probe, 7])
+
+    def _nudge(self, drawn: Any) -> Any:
+        moved = np.asarray(drawn * (1 + NUDGE * self._signs.choice([-1.0, 1.0], size=np.shape(drawn))))
+        return moved.astype(np.asarray(drawn).dtype) if np.ndim(drawn) else float(moved)
+
+
+def _nudging(name: str) -> Callable[..., Any]:
+    def method(self: Nudged, *args: Any, **kwargs: Any) -> Any:
+        return self._nudge(getattr(np.random.Generator, name)(self, *args, **kwargs))
+
+    return method
+
+
+for _name in ("random", "normal", "standard_normal", "uniform", "exponential", "laplace", "lognormal", "gamma", "beta"):
+    setattr(Nudged, _name, _nudging(_name))
+
+
+class _Capped(io.StringIO):
+    """Keeps the first characters that a student prints: an endless print must not fill the memory."""
+
+    def write(self, text: str) -> int:
+        super().write(text[: max(0, PRINTED - self.tell())])
+        return len(text)
+
+
+def _guarded(case: Case, arguments: dict[str, Any], rng: np.random.Generator, returned: dict[str, Plain]) -> Plain:
+    takes_rng = "rng" in case.run.__code__.co_varnames[: case.run.__code__.co_argcount]
+    try:
+        with time_limit(case.limit):
+            return plain(case.run(**arguments, **({"rng": rng} if takes_rng else {})))
+    except TookTooLong:
+        return Timeout(case.limit)
+    except KeyboardInterrupt:
+        raise  # the person, or nbgrader, wants to stop
+    except BaseException as error:
+        return Raised(type(error).__name__, _message(error), _line(error, case, returned))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception of the student's may fail to print
+        return ""
+    return lines[0][:200] if lines else ""
+
+
+def _line(error: BaseException, case: Case, returned: dict[str, Plain]) -> str:
+    """Returns where the exception arose, in words: a line of the student's, or what the case made of their result."""
+    ours = (__file__, limits.__file__, case.run.__code__.co_filename)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    if frames and frames[-1].filename == ours[2] and returned:
+        name, result = next(reversed(returned.items()))
+        return f", while reading the result of `{name}`, which was {describe(result)}"
+    theirs = [f for f in frames if f.filename not in ours and f.line]
+    return f", in the line `{theirs[-1].line}`" if theirs else ""
+
+
+def _recorded(name: str, thing: Any, answer: Answer) -> Any:
+    """Returns `thing` with its calls recorded in `answer`; a class gets recorded methods."""
+    if isinstance(thing, type):
+        return _recorded_class(thing, answer)
+    return _recorded_function(name, thing, answer, method=False) if callable(thing) else thing
+
+
+def _recorded_class(thing: type, answer: Answer) -> type:
+    public = {name: f for name, f in vars(thing).items() if isinstance(f, types.FunctionType)}
+    methods = {
+        name: _recorded_function(f"{thing.__name__}.{name}", function, answer, method=True)
+        for name, function in public.items()
+        if not name.startswith("_") or name == "__call__"
+    }
+    try:
+        return type(thing)(thing.__name__, (thing,), methods)
+    except Exception:  # a class that refuses to be subclassed is used as it is
+        return thing
+
+
+def _recorded_function(called: str, function: Callable[..., Any], answer: Answer, method: bool) -> Callable[..., Any]:
+    names = _parameters(function)[1 if method else 0 :]
+
+    @wraps(function)
+    def recorder(*args: Any, **kwargs: Any) -> Any:
+        given = dict(zip(_pad(names, len(args)), args[1:] if method else args, strict=False)) | kwargs
+        before = {name: plain(value) for name, value in given.items()}
+        if len(answer.calls) < CALLS:
+            answer.calls.append(Call(called, before))
+        result = function(*args, **kwargs)
+        answer.returned[called] = plain(result)
+        answer.changed |= {name for name, value in given.items() if not _identical(before[name], plain(value))}
+        answer.views |= {name for name, value in given.items() if _shares_memory(result, value)}
+        return result
+
+    return recorder
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _pad(names: list[str], count: int) -> list[str]:
+    return names + [f"argument {i + 1}" for i in range(len(names), count)]
+
+
+def _identical(before: Plain, after: Plain) -> bool:
+    old, new = list(leaves(before)), list(leaves(after))
+    return len(old) == len(new) and all(_same_leaf(a[1], b[1]) for a, b in zip(old, new, strict=True))
+
+
+def _same_leaf(a: Plain, b: Plain) -> bool:
+    if isinstance(a, Array) and isinstance(b, Array):
+        return a.values.shape == b.values.shape and a.values.tobytes() == b.values.tobytes()
+    return type(a) is type(b) and (a == b or a != a)  # NaN is itself
+
+
+def _shares_memory(result: Any, argument: Any) -> bool:
+    if not issubclass(type(argument), np.ndarray):
+        return False
+    results = result if type(result) in (tuple, list) else [result]
+    return any(issubclass(type(r), np.ndarray) and np.may_share_memory(r, argument) for r in results)

@@ -1,0 +1,210 @@
+"""Reading what an author wrote: the sheet as cells with intent, and its checks as a module.
+
+A sheet is a percent script. A code cell's header says what the cell is for:
+
+    # %% setup=true                  imports and given helpers; locked for students, part of the reference
+    # %% task="affine_forward"       a solution cell, with regions between ### BEGIN SOLUTION and ### END SOLUTION
+    # %% check="affine_forward"      the call that checks it
+    # %% [markdown] written="why"    the answer to a written question
+    # %%                             anything else: examples, pictures, experiments
+"""
+
+import importlib.util
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jupytext
+
+from autograder import source
+from autograder.errors import CourseError
+from autograder.solutions import Reference
+from autograder.tasks import Sheet
+
+ROLES = ("setup", "task", "check", "written")
+FORMS = 'setup=true, task="name", check="name", [markdown], [markdown] written="name", or nothing'
+MARKER = re.compile(r"^# %%(\s|$)")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its kind ("code" or "markdown"), role ("" for none), the task it belongs to, text and first line."""
+
+    kind: str
+    role: str
+    name: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class SheetText:
+    """A sheet as its author wrote it."""
+
+    path: Path
+    cells: list[Cell]
+
+    def by_role(self, role: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.role == role]
+
+    def where(self, cell: Cell) -> str:
+        """Returns "file, line n" of a cell, for messages."""
+        return f"{self.path}, line {cell.line}"
+
+    @cached_property
+    def _statements(self) -> list[source.Statement]:
+        texts = [source.without_markers(c.text) for c in self.cells if c.role in ("setup", "task")]
+        return source.statements("\n".join(texts), str(self.path))
+
+    def reference(self, task: str) -> Reference:
+        """Returns the reference solution of `task`. Raises CourseError where the sheet has none."""
+        cell = next((c for c in self.by_role("task") if c.name == task), None)
+        if cell is None:
+            raise CourseError(
+                f'{self.path}: no cell says task="{task}"; write one, or remove the task from the checks.'
+            )
+        solution = source.without_markers(cell.text)
+        own = source.statements(solution, self.where(cell))
+        uses = {name for statement in own for name in statement.uses}
+        defined = {name for statement in own for name in statement.defines}
+        given = source.needed(self._statements, uses - defined)
+        return Reference("\n".join(statement.text for statement in given), solution)
+
+
+def read_sheet(path: Path) -> SheetText:
+    """Returns the sheet in the percent script at `path`. Raises CourseError naming file and line where it is broken."""
+    text = _read(path)
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if MARKER.match(line)]
+    if not lines:
+        raise CourseError(f"{path}: it has no cells; a cell begins with a line `# %%`.")
+    _refuse_stray_lines(path, text, lines[0])
+    notebook = jupytext.reads(text, fmt="py:percent")
+    if len(notebook.cells) != len(lines):
+        raise CourseError(f"{path}, line {lines[0]}: {len(lines)} lines begin with `# %%`, "
+                          f"but there are {len(notebook.cells)} cells; indent or reword what is not a marker.")  # fmt: skip
+    cells = [_cell(path, raw, line) for raw, line in zip(notebook.cells, lines, strict=True)]
+    return SheetText(path, cells)
+
+
+def load_checks(path: Path) -> Sheet:
+    """Returns the Sheet that the checks module at `path` declares. Raises CourseError naming file and line."""
+    module = _import(path)
+    sheets = [value for value in vars(module).values() if isinstance(value, Sheet)]
+    if len(sheets) != 1:
+        raise CourseError(f"{path}: it declares {len(sheets)} sheets; it must declare one, sheet = Sheet(name).")
+    return sheets[0]
+
+
+def task_checks(path: Path, sheet: Sheet, task: str) -> str:
+    """Returns the part of the checks' text that declares `task`: what runs beside a student's code when graded."""
+    everything = source.statements(_read(path), str(path))
+    own = [s for s in everything if _variable(everything, task) in s.uses | s.defines]
+    others = {_variable(everything, name) for name in [*sheet.tasks, *sheet.questions] if name != task}
+    helpers = source.needed(everything, {name for s in own for name in s.uses} - others)
+    chosen = [s for s in everything if s in own or s in helpers]
+    return "\n\n".join(s.text for s in chosen)
+
+
+def visible_code(path: Path, sheet: Sheet) -> str:
+    """Returns the source of the visible cases and of what they need, without anything else of the checks.
+
+    Raises CourseError where a visible case uses something that must stay hidden.
+    """
+    everything = source.statements(_read(path), str(path))
+    visible = {case.name for task in sheet.tasks.values() for case in task.cases if not case.hidden}
+    secret = _secret_names(everything, sheet)
+    texts: dict[int, str] = {}
+    for statement in everything:
+        if not statement.defines & visible:
+            continue
+        body = source.undecorated(statement)
+        uses = source.statements(body)[0].uses
+        for helper in source.needed(everything, uses):
+            if leaked := helper.defines & secret:
+                raise CourseError(
+                    f"{path}, line {statement.line}: the visible case {', '.join(statement.defines)} uses "
+                    f"{', '.join(leaked)}, which students must not get; hide the case or give it a helper of its own."
+                )
+            texts[helper.line] = helper.text
+        texts[statement.line] = body
+    return "\n\n\n".join(texts[line] for line in sorted(texts))
+
+
+def _secret_names(everything: list[source.Statement], sheet: Sheet) -> set[str]:
+    names = {_variable(everything, name) for name in [*sheet.tasks, *sheet.questions]}
+    for task in sheet.tasks.values():
+        names |= {case.name for case in task.cases if case.hidden}
+        names |= {solution.name for solution in [*task.variants, *task.misconceptions]}
+    return names
+
+
+def _variable(everything: list[source.Statement], task: str) -> str:
+    """Returns the variable that the checks bind to `task`, found by the text `sheet.task("…")`."""
+    pattern = re.compile(rf"""^(\w+)\s*=\s*\w+\.(?:task|written)\(\s*["']{re.escape(task)}["']""")
+    return next((m.group(1) for s in everything if (m := pattern.match(s.text))), task)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise CourseError(f"{path} does not exist: write it, or remove its entry from module.toml.") from error
+    except UnicodeDecodeError as error:
+        raise CourseError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+
+
+def _refuse_stray_lines(path: Path, text: str, first: int) -> None:
+    """What stands before the first marker, or uncommented in a prose cell, would silently become something else."""
+    prose = True
+    for number, line in enumerate(text.splitlines(), 1):
+        if MARKER.match(line):
+            prose = "[markdown]" in line
+        elif prose and line.strip() and not line.startswith("#"):
+            place = "before the first cell" if number < first else "in a prose cell, but is not a comment"
+            raise CourseError(f"{path}, line {number}: this stands {place}; begin a cell with `# %%` before it.")
+
+
+def _cell(path: Path, raw: Any, line: int) -> Cell:
+    metadata = {key: value for key, value in raw.metadata.items() if key != "lines_to_next_cell"}
+    roles = [role for role in ROLES if role in metadata]
+    if len(metadata) > 1 or len(roles) < len(metadata):
+        raise CourseError(f"{path}, line {line}: this cell header is not understood; it may say one of {FORMS}.")
+    role = roles[0] if roles else ""
+    if role and (role == "written") != (raw.cell_type == "markdown"):
+        raise CourseError(f"{path}, line {line}: a {role} cell must be {'prose' if role == 'written' else 'code'}.")
+    if raw.cell_type == "code":
+        _must_be_python(path, raw.source, line)
+    name = metadata.get(role, "") if role != "setup" else ""
+    return Cell(raw.cell_type, role, str(name), raw.source, line)
+
+
+def _must_be_python(path: Path, text: str, line: int) -> None:
+    try:
+        compile(text, str(path), "exec")
+    except SyntaxError as error:
+        raise CourseError(f"{path}, line {line + (error.lineno or 1)}: {error.msg}.") from error
+
+
+def _import(path: Path) -> ModuleType:
+    _read(path)  # for its messages
+    name = f"checks_of_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise CourseError(f"{path}, line {error.lineno}: {error.msg}.") from error
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        what = str(error) if isinstance(error, CourseError) else f"{type(error).__name__}: {error}"
+        raise CourseError(f"{path}, line {lines[-1] if lines else 1}: {what}") from error
+    finally:
+        sys.modules.pop(name, None)
+    return module

@@ -1,0 +1,91 @@
+"""Python source text: what a statement defines and uses, and the part of a text that some names need."""
+
+import ast
+import symtable
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autograder.errors import CourseError
+
+REGION = ("### BEGIN SOLUTION", "### END SOLUTION")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One top-level statement: its text (decorators included), first line, and the global names in it."""
+
+    text: str
+    line: int
+    node: ast.stmt
+    defines: frozenset[str]
+    uses: frozenset[str]
+
+
+def statements(text: str, where: str = "<text>") -> list[Statement]:
+    """Returns the top-level statements of `text`. Raises CourseError naming file and line where it is not Python."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise CourseError(f"{where}, line {error.lineno}: {error.msg}.") from error
+    lines = text.splitlines(keepends=True)
+    return [_statement(node, lines) for node in tree.body]
+
+
+def closure(text: str, names: Iterable[str], where: str = "<text>") -> str:
+    """Returns the statements of `text` that `names` need, directly or through others, in their order.
+
+    Names that the text does not define (built-ins, later injections) are left alone.
+    """
+    return "\n".join(statement.text for statement in needed(statements(text, where), names))
+
+
+def needed(all_statements: list[Statement], names: Iterable[str]) -> list[Statement]:
+    """Returns those statements, in order, that define `names` or what these need in turn."""
+    wanted, chosen = list(names), set()
+    seen = set(wanted)
+    while wanted:
+        name = wanted.pop()
+        for index, statement in enumerate(all_statements):
+            if name in statement.defines and index not in chosen:
+                chosen.add(index)
+                fresh = statement.uses - seen
+                seen |= fresh
+                wanted.extend(fresh)
+    return [all_statements[index] for index in sorted(chosen)]
+
+
+def without_markers(text: str) -> str:
+    """Returns `text` without the lines that mark a solution."""
+    return "\n".join(line for line in text.splitlines() if line.strip() not in REGION)
+
+
+def solution_lines(text: str) -> list[str]:
+    """Returns the stripped lines between the solution markers of `text`."""
+    lines, inside = [], False
+    for line in text.splitlines():
+        if line.strip() in REGION:
+            inside = line.strip() == REGION[0]
+        elif inside and line.strip():
+            lines.append(line.strip())
+    return lines
+
+
+def undecorated(statement: Statement) -> str:
+    """Returns a function's text without its decorators."""
+    skip = statement.node.lineno - statement.line
+    return "\n".join(statement.text.splitlines()[skip:])
+
+
+def _statement(node: ast.stmt, lines: list[str]) -> Statement:
+    decorators = getattr(node, "decorator_list", [])
+    first = min([node.lineno, *(d.lineno for d in decorators)])
+    text = "".join(lines[first - 1 : node.end_lineno]).rstrip()
+    table = symtable.symtable(text, "<statement>", "exec")
+    defines = frozenset(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported())
+    return Statement(text, first, node, defines, frozenset(_uses(table)))
+
+
+def _uses(table: symtable.SymbolTable) -> set[str]:
+    top = table.get_type() == "module"
+    found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    return found.union(*(_uses(child) for child in table.get_children()))
