@@ -209,7 +209,7 @@ def run(command: list[str], heard: Callable[[str], None], lock: int) -> None:
                 child.terminate()
                 raise
     if child.returncode:
-        raise Stop(reason(last, Path(command[0]).name))
+        raise Stop(reason(last, next(name for name in ("pip", "venv", "apt-get") if name in command)))
 
 
 def reason(lines: Iterable[str], program: str) -> str:

@@ -92,7 +92,7 @@ def _gradebook(options: argparse.Namespace) -> int:
     from autograder import gradebook
     from autograder.course import find_course
 
-    gradebook.show(find_course().root, options.module)
+    gradebook.show(gradebook.read(find_course().root, options.module))
     return 0
 
 

@@ -83,7 +83,8 @@ class Rebuild(NbGraderPreprocessor):
         notes = unreadable or notes
         if notes:
             listed = "\n".join(f"- {note}" for note in notes)
-            cells.insert(0, new_markdown_cell(f"**A note from the grader**\n\n{listed}", id="grader-notes"))
+            text = f"**A note from the grader**\n\n{listed}"
+            cells.insert(0, new_markdown_cell(text, id="notes", metadata={NOTES: True}))
         rebuilt = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
         return rebuilt, resources
 
