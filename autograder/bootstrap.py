@@ -274,22 +274,24 @@ class Progress:
 
 
 def install_system(packages: list[SystemPackage], progress: Progress, lock: int) -> None:
-    """Installs system packages; one that is wanted but not required may fail."""
-    names = [package.name for package in packages]
-    apt = ["apt-get", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=30", "-o", "DPkg::Lock::Timeout=120"]
+    """Installs system packages, each by itself; one that is wanted but not required may fail."""
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    apt += ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=30", "-o", "DPkg::Lock::Timeout=120"]
+    failed = []
 
     def heard(line: str) -> None:
         match = re.match(r"(?:Unpacking|Setting up) (\S+)", line)
         progress.detail = match[1] if match else progress.detail
 
-    quiet = ["env", "DEBIAN_FRONTEND=noninteractive"]
-    try:
-        with progress.step(f"install {', '.join(names)} with apt-get"):
-            with contextlib.suppress(Stop):  # a list that cannot be renewed may still serve
-                run([*quiet, *apt, "update"], heard, lock)
-            run([*quiet, *apt, "install", "--yes", "--no-install-recommends", *names], heard, lock)
-    except Stop:
-        say_missing(packages)
+    for package in packages:
+        with contextlib.suppress(Stop), progress.step(f"install {package.name} with apt-get"):
+            failed.append(package)
+            if package is packages[0]:
+                with contextlib.suppress(Stop):  # a list that cannot be renewed may still serve
+                    run([*apt, "update"], heard, lock)
+            run([*apt, "install", "--yes", "--no-install-recommends", package.name], heard, lock)
+            failed.pop()
+    say_missing(failed)
 
 
 def say_missing(packages: list[SystemPackage]) -> None:
@@ -321,7 +323,7 @@ def make_environment(lock: int) -> None:
     run([base_python(), "-Im", "venv", str(VENV)], lambda _: None, lock)
 
 
-def install_packages(progress: Progress, lock: int, *options: str) -> None:
+def install_packages(progress: Progress, lock: int) -> None:
     """Installs what the lock file pins; what is there already is not fetched again."""
     seen = 0
 
@@ -337,7 +339,7 @@ def install_packages(progress: Progress, lock: int, *options: str) -> None:
         elif line.startswith("Installing collected packages"):
             progress.detail = f"installing {line.count(',') + 1} packages"
 
-    run([str(PYTHON), "-Im", "pip", "install", *options, "-r", str(LOCK_FILE)], heard, lock)
+    run([str(PYTHON), "-Im", "pip", "install", "-r", str(LOCK_FILE)], heard, lock)
 
 
 def install_project(lock: int) -> None:
@@ -448,8 +450,8 @@ def change(missing: list[SystemPackage], ready: bool, exact: bool, lock: int) ->
     without_pip = bool(why) and importlib.util.find_spec("ensurepip") is None
     if interrupted:
         print("The last setup was interrupted; this one goes on from there.", flush=True)
-    steps = (without_pip, missing, why, interrupted and not why, not ready, not ready)
-    progress = Progress(total=sum(map(bool, steps)))
+    steps = (without_pip, why, interrupted and not why, not ready, not ready)
+    progress = Progress(total=len(missing) + sum(map(bool, steps)))
     if not ready:
         if not VENV.exists():
             print(f"Setting up in .venv: this needs the network once, and {DISK} of disk or more.", flush=True)
