@@ -1,13 +1,14 @@
 """Figures for lectures and sheets: one look, deterministic SVG, and an alt text that travels with the picture."""
 
 import base64
+import contextlib
 import html
 import io
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autograder.errors import CourseError
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("course.mplstyle")
-SVG = "image/svg+xml"
+SVG, PNG = "image/svg+xml", "image/png"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 Draw = Callable[..., "Figure"]
 Alt = str | Callable[..., str]
+T = TypeVar("T")
 
 # long decimals, but not those of a scale or matrix, whose factors are small and need their digits
 _DECIMALS = re.compile(r"(?:scale|matrix)\([^)]*\)|-?\d+\.\d{3,}")
@@ -41,26 +43,19 @@ def svg(fig: "Figure", alt: str) -> str:
     Lengths are rounded to a hundredth of a point, so that the last bits of a computation do not show.
     Raises CourseError if `alt` is empty.
     """
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-
-    buffer = io.StringIO()
-    try:
-        alt = _checked(alt)
-        # whatever style the figure was drawn with, these make its bytes repeatable
-        with mpl.rc_context({"svg.hashsalt": "deep-learning-foundations", "svg.fonttype": "path"}):
-            fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    finally:
-        plt.close(fig)
-    return _with_alt(buffer.getvalue(), alt)
+    with _closing(fig):
+        return _svg(fig, alt)
 
 
 def show(fig: "Figure", alt: str) -> None:
     """Displays the figure as one output, an SVG that carries `alt` with `alt` as its text; closes the figure.
 
+    The output also holds a PNG: it is what JupyterLab shows of a notebook that it does not trust yet.
     Raises CourseError if `alt` is empty.
     """
-    _display(_bundle(svg(fig, alt), alt), alt)
+    with _closing(fig):
+        bundle = _bundle(fig, alt)
+    _display(bundle, alt)
 
 
 def interactive(draw: Draw, alt: Alt, **controls: Any) -> None:
@@ -79,13 +74,12 @@ def interactive(draw: Draw, alt: Alt, **controls: Any) -> None:
         raise CourseError(
             "interactive: there is nothing to move: pass a control for each input, or use show(fig, alt)."
         )
-    picture, text = _draw(draw, alt, _values(controls))
-    bundle = _bundle(picture, text)
+    bundle = _draw(draw, alt, _values(controls), _bundle)
     try:
-        bundle |= _live(draw, alt, controls, picture, text)
+        bundle |= _live(draw, alt, controls, bundle)
     except Exception:  # no front end, an old ipywidgets: whatever it is, the static picture remains
         logging.getLogger(__name__).debug("no live figure", exc_info=True)
-    _display(bundle, text)
+    _display(bundle, bundle["text/plain"])
 
 
 def alt_text(svg_text: str) -> str:
@@ -98,12 +92,28 @@ def alt_text(svg_text: str) -> str:
     return alt.strip() if alt == html.unescape(title[1]) else ""
 
 
-def _checked(alt: str) -> str:
+@contextlib.contextmanager
+def _closing(fig: "Figure") -> Iterator[None]:
+    import matplotlib.pyplot as plt
+
+    try:
+        yield
+    finally:
+        plt.close(fig)
+
+
+def _svg(fig: "Figure", alt: str) -> str:
+    import matplotlib as mpl
+
     if not alt.strip():
         raise CourseError(
             "The figure has no alt text: say what kind of picture it is, of which data, and what it is there to show."
         )
-    return alt
+    buffer = io.StringIO()
+    # whatever style the figure was drawn with, these make its bytes repeatable
+    with mpl.rc_context({"svg.hashsalt": "deep-learning-foundations", "svg.fonttype": "path"}):
+        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return _with_alt(buffer.getvalue(), alt)
 
 
 def _with_alt(text: str, alt: str) -> str:
@@ -124,26 +134,40 @@ def _rounded(match: re.Match[str]) -> str:
     return "0" if short == "-0" else short
 
 
-def _bundle(picture: str, alt: str) -> dict[str, Any]:
-    return {SVG: picture, "text/plain": alt}
+def _bundle(fig: "Figure", alt: str) -> dict[str, Any]:
+    """Returns the figure in every form that a front end may choose."""
+    return {SVG: _svg(fig, alt), PNG: _png(fig), "text/plain": alt}
+
+
+def _png(fig: "Figure") -> str:
+    """Returns the figure as PNG in base64, with as many pixels as the SVG has on a page."""
+    from PIL import Image
+
+    pixels, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(pixels, format="png", dpi=96)
+    # 256 colors are plenty for a fallback, and a third of the bytes
+    Image.open(pixels).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def _display(bundle: dict[str, Any], alt: str) -> None:
     from IPython.display import display
 
     # nbconvert, and front ends that draw an SVG as an image, take the alt text from here
-    display(bundle, raw=True, metadata={SVG: {"alt": alt}})
+    display(bundle, raw=True, metadata={SVG: {"alt": alt}, PNG: {"alt": alt}})
 
 
 def _values(controls: Mapping[str, Any]) -> dict[str, Any]:
     return {name: control.value for name, control in controls.items()}
 
 
-def _draw(draw: Draw, alt: Alt, values: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns the picture for `values` as SVG, and its alt text. Raises CourseError where that fails."""
+def _draw(draw: Draw, alt: Alt, values: Mapping[str, Any], form: Callable[["Figure", str], T]) -> T:
+    """Returns the picture for `values` in a form such as `_bundle`. Raises CourseError where that fails."""
     try:
         text = alt if isinstance(alt, str) else alt(**values)
-        return svg(draw(**values), text), text
+        fig = draw(**values)
+        with _closing(fig):
+            return form(fig, text)
     except CourseError:
         raise
     except Exception as error:
@@ -151,15 +175,15 @@ def _draw(draw: Draw, alt: Alt, values: Mapping[str, Any]) -> tuple[str, str]:
         raise CourseError(f"The figure cannot be drawn for {given}: {type(error).__name__}: {error}") from error
 
 
-def _live(draw: Draw, alt: Alt, controls: Mapping[str, Any], picture: str, text: str) -> dict[str, Any]:
+def _live(draw: Draw, alt: Alt, controls: Mapping[str, Any], first: Mapping[str, str]) -> dict[str, Any]:
     """Returns the part of an output that live front ends show: the controls above a picture that follows them."""
     import ipywidgets
 
-    view = ipywidgets.HTML(_image(picture, text))
+    view = ipywidgets.HTML(_image(first[SVG], first["text/plain"]))
 
     def redraw(_: Any) -> None:
         try:
-            view.value = _image(*_draw(draw, alt, _values(controls)))
+            view.value = _draw(draw, alt, _values(controls), lambda fig, text: _image(_svg(fig, text), text))
         except CourseError as error:  # the front end swallows what a callback raises
             view.value = f'<pre role="alert" style="white-space: pre-wrap">{html.escape(str(error))}</pre>'
 

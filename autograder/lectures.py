@@ -211,6 +211,7 @@ def _execute(lecture: _Lecture) -> None:
         resources={"metadata": {"path": str(lecture.source.parent)}},
         # subtle: a time-out of 0 means none
         timeout_func=lambda cell: max(1, int(deadline - time.monotonic())),
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # the kernel's own remarks are no output of a lecture
         interrupt_on_timeout=False,
         record_timing=False,
         store_widget_state=False,
