@@ -53,7 +53,7 @@ def check(names: Iterable[str]) -> int:
         problems += [f"{path}: it is stale: run make build." for path in module_page.stale(course)]
     for problem in problems:
         print(problem)
-    console.print(f"{len(places)} checked, {len(problems)} problems." if problems else f"{len(places)} checked, all laws hold.")  # fmt: skip
+    console.print(f"{len(places)} checked, {f'{len(problems)} problems' if problems else 'all laws hold'}.")
     return 1 if problems else 0
 
 
@@ -67,10 +67,15 @@ def check_one(place: Place, done: Callable[[str], None] = lambda name: None) -> 
     if not problems:
         problems = laws.prove(place, text, sheet, done=done)
         problems += laws.sheet_prose(place, text)
-        released = {path: path.read_text(encoding="utf-8") for path in place.built("release") if path.exists()}
+        built = [path for path in place.built("release") if path.is_file()]
+        released = {path: path.read_text(encoding="utf-8", errors="replace") for path in built}
         problems += laws.release(place, text, sheet, released)
-    stale = [] if building.is_fresh(place) else [f"{place.built('source')[0]}: it is stale: run make build."]
-    return [str(problem) for problem in problems] + stale
+    if not building.is_fresh(place):
+        problems.append(laws.Problem(place.built("source")[0], 1, "it is stale: run make build."))
+    elif not problems:
+        again = f"it is not what its text builds: run autograder build --force {place.module}/{place.name}."
+        problems = [laws.Problem(path, line, again) for path, line in building.differing(place)]
+    return [str(problem) for problem in problems]
 
 
 def _chosen(course: Course, names: Iterable[str]) -> list[Place]:

@@ -5,8 +5,12 @@ from the one in the built notebook. All files of a sheet appear together, or non
 """
 
 import hashlib
+import itertools
 import json
 import logging
+import math
+import operator
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,21 @@ from autograder.sheets import SheetText, load_checks, read_sheet, visible_code
 from autograder.tasks import Sheet
 
 PACKAGE = Path(__file__).parent
-MADE_BY = ("bundle", "compare", "notebooks", "plain", "running", "sheets", "solutions", "source", "tasks", "build")
+MADE_BY = (
+    "bundle",
+    "compare",
+    "diagnosis",
+    "notebooks",
+    "plain",
+    "running",
+    "sheets",
+    "solutions",
+    "source",
+    "tasks",
+    "build",
+)
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+\.?\d*(?:e[-+]?\d+)?(?!\w)")
 
 
 def digest(place: SheetPlace) -> str:
@@ -28,7 +46,7 @@ def digest(place: SheetPlace) -> str:
     total = hashlib.sha256()
     for path in (place.text, place.checks, *(PACKAGE / f"{name}.py" for name in MADE_BY)):
         with saying_where(path):
-            total.update(path.read_bytes() if path.exists() else b"")
+            total.update(path.read_bytes() if path.is_file() else b"")
     total.update(f"{place.module}/{place.notebook_name}".encode())
     return total.hexdigest()
 
@@ -96,6 +114,22 @@ def stale(course: Course) -> list[SheetPlace]:
     return [place for place in course.sheets if not is_fresh(place)]
 
 
+def differing(place: SheetPlace) -> list[tuple[Path, int]]:
+    """Returns the built files, with the first line that differs, whose content is not what their text builds now.
+
+    Notebooks are compared byte for byte. In a bundle, numbers may differ as far as another processor rounds.
+    """
+    found = []
+    for path, wanted in sheet_files(place).items():
+        there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        pairs = itertools.zip_longest(there.splitlines(keepends=True), wanted.splitlines(keepends=True), fillvalue="")
+        same = _same_numbers if path.suffix == ".json" else operator.eq
+        line = next((number for number, (a, b) in enumerate(pairs, 1) if a != b and not same(a, b)), None)
+        if line is not None:
+            found.append((path, line))
+    return found
+
+
 def leftovers(course: Course) -> list[Path]:
     """Returns files below source/ and release/ that nothing builds any more."""
     made = {path for place in course.sheets for tree in ("source", "release") for path in place.built(tree)}
@@ -107,6 +141,14 @@ def _bundle(place: SheetPlace, text: SheetText, sheet: Sheet, mark: str) -> str:
     references = {name: text.reference(name) for name in sheet.tasks}
     about = {"built_from": place.checks.relative_to(place.root).as_posix(), "digest": mark}
     return bundle.make(sheet, references, visible_code(place.checks, sheet), about)
+
+
+def _same_numbers(there: str, wanted: str) -> bool:
+    """Returns whether two lines of a bundle are the same text around numbers that are close."""
+    if NUMBER.sub("", there) != NUMBER.sub("", wanted):
+        return False
+    pairs = zip(NUMBER.findall(there), NUMBER.findall(wanted), strict=True)
+    return all(a == b or math.isclose(float(a), float(b), rel_tol=1e-3, abs_tol=1e-6) for a, b in pairs)
 
 
 def _built_from(path: Path) -> str | None:

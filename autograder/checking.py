@@ -6,7 +6,7 @@ from typing import Any
 
 from autograder.compare import Difference
 from autograder.diagnosis import Judgement, Oracle, judge, unable
-from autograder.plain import Raised
+from autograder.plain import Raised, type_name
 from autograder.running import ask
 from autograder.tasks import Task
 
@@ -19,7 +19,7 @@ def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str
     cases = [case for case in task.cases if case.name in asked]
     answers = ask(task, cases, {name: namespace[name] for name in task.objects}, sheet, seed)
     flat = [answer.value for draws in answers.values() for answer in draws]
-    if all(isinstance(value, Raised) and value.name == "NotImplementedError" for value in flat):
+    if flat and all(isinstance(value, Raised) and value.name == "NotImplementedError" for value in flat):
         return unable(oracle, Difference("not written", "", "This task is not solved yet."))
     return judge(oracle, answers)
 
@@ -32,6 +32,6 @@ def _missing(task: Task, namespace: Mapping[str, Any]) -> Difference | None:
             similar = f" It has `{near[0]}`: a misspelling?" if near else ""
             return Difference("missing", "", f"The notebook has no `{name}`.{similar}")
         if not callable(namespace[name]):
-            kind = type(namespace[name]).__name__
+            kind = type_name(namespace[name])
             return Difference("missing", "", f"`{name}` is an object of type {kind}, not something to call.")
     return None

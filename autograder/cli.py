@@ -14,10 +14,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # programs that nbgrader starts (alembic, jupyter) stand beside this interpreter, which may not be on PATH
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # threads slow small arrays down, and torch reads this when it is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()  # here, where a closed pipe can be answered
+        return status
     except CourseError as error:
         print(f"autograder: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"autograder: {error.name} is not installed: pip install 'autograder[instructors]'.", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -89,16 +96,32 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _gradebook(options: argparse.Namespace) -> int:
+    from sqlalchemy.exc import SQLAlchemyError
+
     from autograder import gradebook
     from autograder.course import find_course
 
-    gradebook.show(gradebook.read(find_course().root, options.module))
+    root = find_course().root
+    try:
+        grades = gradebook.read(root, options.module)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise CourseError(f"{root / 'gradebook.db'} is not a gradebook: {reason}.") from error
+    gradebook.show(grades)
     return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
     from autograder import demo
+    from autograder.course import find_course
+    from autograder.files import saying_where
 
+    into, mark = options.into or find_course().root / "demo", "nbgrader_config.py"
+    with saying_where(into):
+        if into.exists() and any(into.iterdir()):  # the demo empties the folder
+            config = into / mark
+            if not config.is_file() or config.read_bytes() != demo.CONFIG.encode():
+                raise CourseError(f"{into} is not empty and not an earlier sample class: name another one with --into.")
     return demo.run(options.sheet, options.into)
 
 

@@ -21,6 +21,9 @@ from autograder.plain import Array, Opaque, Plain, Raised, Timeout, leaves, numb
 
 K = 64.0
 SHOWN = 24  # numbers that a message prints in full
+ROWS = 4  # lines of such an array: two of them, and an input, share a message
+TEXT = 60  # characters of a text that a message shows
+COARSE = {"bfloat16": 2.0**-7}  # the machine epsilon of types that NumPy does not have; others are coarser still
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def compare(
     expected: Plain, got: Plain, sensitivity: dict[str, np.ndarray] | None = None, tolerance: Tolerance | None = None
 ) -> Difference | None:
     """Returns the first difference between two plain answers, or None where they agree."""
-    return _Comparison(sensitivity or {}, tolerance).trees(expected, got, "")
+    with np.errstate(all="ignore"):  # infinities and denormals are compared, not complained about
+        return _Comparison(sensitivity or {}, tolerance).trees(expected, got, "")
 
 
 @dataclass
@@ -84,23 +88,27 @@ class _Comparison:
             return Difference(
                 "shape", f"shape {wanted.shape}{where}", f"shape {given.shape}", _shape_remark(wanted, given)
             )
-        if problem := _dtype_problem(wanted, given):
+        if problem := _dtype_problem(wanted, given, e, g):
             return Difference("dtype", f"{_dtype(e)}{where}", f"{_dtype(g)}", problem)
         if wanted.dtype.kind in "fc" and np.isfinite(wanted).all() and not np.isfinite(given).all():
             index = _first(~np.isfinite(given))
             return Difference("not finite", f"{_number(wanted[index])}{where}{_index(index)}", _number(given[index]))
-        wrong = ~self._close(wanted, given, path)
+        wrong = ~self._close(wanted, given, path, _epsilon(e, g))
+        if type(e) is int and type(g) is int:
+            wrong = np.asarray(e != g)  # exact, however long they are
         if not wrong.any():
             return None
-        index = _first(wrong)
+        if wanted.ndim == 0:
+            one, other = _pair(wanted[()], given[()])
+            return Difference("value", f"{one}{where}", other, _value_remark(wanted, given))
         return Difference(
             "value",
-            f"{_show(wanted)}{where}",
-            _show(given) + _first_difference(wanted, given, index),
+            f"{_show(wanted, ROWS)}{where}",
+            _show(given, ROWS) + _first_difference(wanted, given, _first(wrong)),
             _value_remark(wanted, given),
         )
 
-    def _close(self, wanted: np.ndarray, given: np.ndarray, path: str) -> np.ndarray:
+    def _close(self, wanted: np.ndarray, given: np.ndarray, path: str, epsilon: float) -> np.ndarray:
         if wanted.dtype.kind not in "fc":
             return np.asarray(wanted == given)
         with np.errstate(all="ignore"):
@@ -110,8 +118,9 @@ class _Comparison:
             else:
                 moved = self.sensitivity.get(path, np.zeros(()))
                 moved = moved if moved.shape in ((), wanted.shape) else np.zeros(())
-                allowed = K * _epsilon(wanted, given) * (moved + size + 1)
+                allowed = K * epsilon * (moved + size + 1)
             near = np.abs(wanted.astype(complex) - given.astype(complex)) <= allowed
+            near &= np.isfinite(wanted)  # of an infinity every number is infinitely far, and infinitely far is allowed
             same = (wanted == given) | (np.isnan(wanted) & np.isnan(given.astype(complex)))
         return np.asarray(near | same)
 
@@ -134,7 +143,7 @@ def _others(expected: Plain, got: Plain, path: str) -> Difference | None:
         remark = "Does every path of the function end in `return`?"
         return Difference("none", f"{describe(expected)}{_at(path)}", "None", remark)
     if isinstance(expected, str) and isinstance(got, str):
-        return Difference("text", f"{expected!r}{_at(path)}", repr(got))
+        return _text_difference(expected, got, _at(path))
     return Difference("type", f"{describe(expected)}{_at(path)}", describe(got))
 
 
@@ -151,19 +160,42 @@ def _library(expected: Plain, got: Plain, path: str) -> Difference | None:
     return Difference("type", f"{describe(expected)}{_at(path)}", describe(got))
 
 
-def _dtype_problem(wanted: np.ndarray, given: np.ndarray) -> str | None:
+def _text_difference(expected: str, got: str, where: str) -> Difference:
+    unequal = (i for i, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b)
+    at = next(unequal, min(len(expected), len(got)))
+    if max(len(expected), len(got)) <= TEXT:
+        return Difference("text", f"{expected!r}{where}", repr(got))
+    start = max(0, at - TEXT // 2)
+    shown = f"{_quoted(got, start)}\nfirst difference at character {at}"
+    return Difference("text", f"{_quoted(expected, start)}{where}", shown)
+
+
+def _quoted(text: str, start: int = 0) -> str:
+    """Returns a text in quotes, or where it is long the part that begins at `start`."""
+    part = text[start : start + TEXT]
+    return f"{'…' if start else ''}{part!r}{'…' if len(text) > start + TEXT else ''}"
+
+
+def _dtype_problem(wanted: np.ndarray, given: np.ndarray, e: Plain, g: Plain) -> str | None:
     order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
     if order[wanted.dtype.kind] == order[given.dtype.kind]:
-        too_coarse = given.dtype.kind in "fc" and _epsilon(given) > max(_epsilon(wanted), 1.2e-7)
+        too_coarse = given.dtype.kind in "fc" and _epsilon(g) > max(_epsilon(e), 1.2e-7)
         return "That type keeps too few digits for this task." if too_coarse else None
     if wanted.ndim == 0 and {wanted.dtype.kind, given.dtype.kind} <= {"i", "u", "f"} and given == np.round(given):
         return None  # a count of 2.0, or a loss of 0
     return "Which values would this type lose or invent?"
 
 
-def _epsilon(*arrays: np.ndarray) -> float:
-    floats = [a.real.dtype for a in arrays if a.dtype.kind in "fc"]
-    return max((float(np.finfo(dtype).eps) for dtype in floats), default=float(np.finfo(np.float64).eps))
+def _epsilon(*answers: Plain) -> float:
+    """Returns the machine epsilon of the coarsest floating-point leaf, that of float64 where there is none."""
+    largest = float(np.finfo(np.float64).eps)
+    for leaf in answers:
+        values = numbers(leaf)
+        if values is not None and values.dtype.kind in "fc":
+            own = float(np.finfo(values.real.dtype).eps)
+            named = leaf.dtype if isinstance(leaf, Array) else ""
+            largest = max(largest, COARSE.get(named, 0.25) if named else own)
+    return largest
 
 
 def _shape_remark(wanted: np.ndarray, given: np.ndarray) -> str:
@@ -176,22 +208,41 @@ def _shape_remark(wanted: np.ndarray, given: np.ndarray) -> str:
 
 def _value_remark(wanted: np.ndarray, given: np.ndarray) -> str:
     """Says what stands out when all values are wrong in the same way; it is measured, so it is always true."""
-    if wanted.dtype.kind not in "fiu" or wanted.size < 2:
+    if wanted.dtype.kind not in "fiu" or given.dtype.kind not in "fiu":
         return ""
     w, g = wanted.astype(float), given.astype(float)
     if not (np.isfinite(w).all() and np.isfinite(g).all()):
         return ""
+    if digits := _right_digits(w, g):
+        return f"What came is right to about {digits} digits." if wanted.dtype.kind == "f" else ""
+    if wanted.size < 2:
+        return ""
     if not g.any():
         return "All your values are 0."
-    if w.ndim == 2 and w.shape[0] == w.shape[1] and np.allclose(g, w.T):
+    noise = 16 * max(_epsilon(Array(wanted)), _epsilon(Array(given)))
+
+    def alike(a: np.ndarray, b: np.ndarray) -> bool:
+        scale = np.maximum(np.abs(w).max(), np.abs(g).max())
+        return bool((np.abs(a - b) <= 1e-5 * np.abs(b) + noise * scale).all())
+
+    if w.ndim == 2 and w.shape[0] == w.shape[1] and alike(g, w.T):
         return "Your values are those of the transposed array."
-    ratio = float((w * g).sum() / (w * w).sum()) if w.any() else 0.0
-    if ratio and np.allclose(g, ratio * w):
+    largest = np.unravel_index(np.abs(w).argmax(), w.shape)
+    ratio = float(g[largest] / w[largest]) if w.any() else 0.0
+    if ratio and abs(ratio - 1) > 1e-4 and alike(g, ratio * w):
         return f"All your values are {_number(np.float64(ratio))} times the expected ones."
     shift = float((g - w).mean())
-    if np.ptp(w) > 1e-9 and np.allclose(g, w + shift):
+    if np.ptp(w) > 0 and abs(shift) > 4 * noise * np.abs(w).max() and alike(g - w, np.full_like(w, shift)):
         return f"All your values are too {'large' if shift > 0 else 'small'} by {_number(np.float64(abs(shift)))}."
     return ""
+
+
+def _right_digits(w: np.ndarray, g: np.ndarray) -> int:
+    """Returns to how many digits every value is right, 0 where they are fewer than four."""
+    if ((w == 0) != (g == 0)).any():
+        return 0
+    off = float(np.max(np.abs(g - w) / np.where(w == 0, 1, np.abs(w)), initial=0.0))
+    return int(-np.log10(off)) if 0 < off < 1e-4 else 0
 
 
 def _first(wrong: np.ndarray) -> tuple[int, ...]:
@@ -199,17 +250,25 @@ def _first(wrong: np.ndarray) -> tuple[int, ...]:
 
 
 def _first_difference(wanted: np.ndarray, given: np.ndarray, index: tuple[int, ...]) -> str:
-    if wanted.size == 1:
+    if wanted.size == 1 and _number(wanted[index]) != _number(given[index]):
         return ""
-    return f"\nfirst difference at {list(index)}: {_number(wanted[index])} expected, {_number(given[index])} came"
+    one, other = _pair(wanted[index], given[index])
+    return f"\nfirst difference at {list(index)}: {one} expected, {other} came"
 
 
-def _show(values: np.ndarray) -> str:
+def _pair(one: Any, other: Any) -> tuple[str, str]:
+    """Returns two numbers as text, with as many digits as it takes to tell them apart."""
+    shown = ((_number(one, digits), _number(other, digits)) for digits in (5, 9, 17))
+    return next((pair for pair in shown if pair[0] != pair[1]), (_number(one), _number(other)))
+
+
+def _show(values: np.ndarray, rows: int = SHOWN) -> str:
     if values.size == 1:
         return _number(values.reshape(-1)[0]) + (f" in shape {values.shape}" if values.ndim else "")
     if values.size > SHOWN:
         return f"an array of shape {values.shape}"
-    return np.array2string(values, precision=4, suppress_small=False, separator=", ", max_line_width=100)
+    text = np.array2string(values, precision=4, suppress_small=False, separator=", ", max_line_width=100)
+    return text if len(text.splitlines()) <= rows else f"an array of shape {values.shape}"
 
 
 def show(leaf: Plain) -> str:
@@ -217,7 +276,7 @@ def show(leaf: Plain) -> str:
     values = numbers(leaf)
     if values is not None:
         return _show(values)
-    return repr(leaf) if isinstance(leaf, str) or leaf is None else describe(leaf)
+    return _quoted(leaf) if isinstance(leaf, str) else "None" if leaf is None else describe(leaf)
 
 
 def size(tree: Plain) -> int:
@@ -225,8 +284,8 @@ def size(tree: Plain) -> int:
     return sum(1 if (values := numbers(leaf)) is None else values.size for _, leaf in leaves(tree))
 
 
-def _number(value: Any) -> str:
-    return f"{value:.5g}" if np.asarray(value).dtype.kind in "fc" else str(value)
+def _number(value: Any, digits: int = 5) -> str:
+    return f"{value:.{digits}g}" if np.asarray(value).dtype.kind in "fc" else str(value)
 
 
 def _dtype(leaf: Plain) -> str:
@@ -242,7 +301,8 @@ def _at(path: str) -> str:
 
 
 def _names(keys: dict[str, Plain]) -> str:
-    return ", ".join(sorted(keys)) or "(none)"
+    shown = [key if key.isprintable() and len(key) < TEXT else _quoted(key) for key in sorted(keys)[:SHOWN]]
+    return ", ".join(shown) + (f", … ({len(keys)} in all)" if len(keys) > SHOWN else "") or "(none)"
 
 
 def describe(value: Plain) -> str:
@@ -264,4 +324,4 @@ def describe(value: Plain) -> str:
         return f"a tuple or list of {len(value)}"
     if isinstance(value, dict):
         return f"a dict with the keys {_names(value)}"
-    return "None" if value is None else f"the text {value!r}"
+    return "None" if value is None else f"the text {_quoted(value)}"

@@ -1,13 +1,23 @@
 """The course as folders: modules with their sheets and lectures, and where what is built from them goes."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from autograder.bundle import file_name
 from autograder.errors import CourseError
+
+WORDS: dict[type | UnionType, str] = {str: "text", int: "a whole number", int | float: "a number"}
+ENTRIES: dict[str, dict[str, type | UnionType]] = {  # the keys that each entry of a module.toml has
+    "sheets": {"name": str, "order": int, "minutes": int | float},
+    "lectures": {"name": str, "order": int, "minutes": int | float},
+    "checkpoints": {"text": str, "sheet": str, "proved_by": str},
+    "readings": {"title": str, "url": str, "about": str},
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class Course:
 
     def find(self, name: str) -> SheetPlace | LecturePlace:
         """Returns the sheet or lecture called `name` ("backprop" or "m1_neural_networks/backprop")."""
-        places = [*self.sheets, *self.lectures]
+        places: list[SheetPlace | LecturePlace] = [*self.sheets, *self.lectures]
         found = [p for p in places if name in (p.name, f"{p.module}/{p.name}")]
         if len(found) == 1:
             return found[0]
@@ -118,7 +128,7 @@ class Course:
 
 
 def find_course(start: Path | None = None) -> Course:
-    """Returns the course that `start` (by default the working folder) lies in. Raises CourseError where there is none."""
+    """Returns the course that `start`, by default the working folder, lies in. Raises CourseError outside one."""
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / "modules").is_dir() and (folder / "nbgrader_config.py").is_file():
@@ -128,12 +138,42 @@ def find_course(start: Path | None = None) -> Course:
 
 def _read_module(path: Path) -> Module:
     try:
-        about = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        about = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CourseError(f"{path}: {error}.") from error
-    for kind in ("sheets", "lectures"):
-        for entry in about.get(kind, []):
-            missing = {"name", "order", "minutes"} - set(entry)
-            if missing:
-                raise CourseError(f"{path}: an entry of [[{kind}]] has no {', '.join(sorted(missing))}.")
+    for kind, keys in ENTRIES.items():
+        entries = about.get(kind, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise CourseError(f"{path}, line {_line(text, kind, 0)}: {kind} must be tables, each headed [[{kind}]].")
+        for index in range(len(entries)):
+            if problem := _problem(about, kind, keys, index):
+                raise CourseError(f"{path}, line {_line(text, kind, index)}: an entry of [[{kind}]] {problem}.")
+    for key in ("objectives", "prerequisites"):
+        if not isinstance(about.get(key, []), list) or not all(isinstance(item, str) for item in about.get(key, [])):
+            raise CourseError(f"{path}, line {_line(text, key, 0)}: {key} must be a list of sentences.")
     return Module(path.parent, about)
+
+
+def _problem(about: dict[str, Any], kind: str, keys: dict[str, type | UnionType], index: int) -> str:
+    """Returns what is wrong with the entry `index` of `kind`, "" where nothing is."""
+    entry, before = about[kind][index], about[kind][:index]
+    if missing := [key for key in keys if key not in entry]:
+        return f"has no {', '.join(missing)}"
+    for key, wanted in keys.items():
+        if not isinstance(entry[key], wanted) or isinstance(entry[key], bool):
+            return f"has {key} = {entry[key]!r}, which must be {WORDS[wanted]}"
+    if "name" in keys and not re.fullmatch(r"[A-Za-z]\w*", entry["name"], re.ASCII):
+        return f"has the name {entry['name']!r}, which must be of letters, digits, and underscores"
+    for key in ("name", "order"):
+        if key in keys and entry[key] in [other[key] for other in before]:
+            return f"has the {key} {entry[key]} of another one"
+    if kind == "checkpoints" and entry["sheet"] not in [sheet.get("name") for sheet in about.get("sheets", [])]:
+        return f"names the sheet {entry['sheet']}, which the module does not have"
+    return ""
+
+
+def _line(text: str, key: str, index: int) -> int:
+    """Returns the line of the table or value number `index` called `key`, 1 where it cannot be found."""
+    pattern = re.compile(rf"\s*(\[\[?\s*{key}\s*\]|{key}\s*=)")
+    return dict(enumerate(n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line))).get(index, 1)

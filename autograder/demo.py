@@ -34,6 +34,7 @@ from autograder.nbgrader_steps import configure
 c = get_config()
 c.CourseDirectory.course_id = "sample_class"
 configure(c)
+c.Execute.timeout = 15  # seconds for one cell: an endless one should not keep you waiting
 """
 
 

@@ -5,13 +5,15 @@ public bundle (visible cases only, see `bundle`) or from running the solutions (
 the same, which is why a student and a grader read the same sentence.
 """
 
+import builtins
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from autograder.compare import Difference, Tolerance, compare, size
 from autograder.plain import Plain, Raised
-from autograder.running import Answer, Answers, Call, values
+from autograder.running import NOTHING_RAN, Answer, Answers, Call, values
 from autograder.tasks import UNCHANGED, UNCHANGED_TITLE
 
 Drawn = list[Plain]  # one answer per draw
@@ -57,6 +59,22 @@ class Oracle:
     properties: list[Property]
     misconceptions: Callable[[], list[Known]]
 
+    @functools.cached_property
+    def broken(self) -> list[tuple[Known, set[str]]]:
+        """Each misconception with the names of the properties in which it answers unlike the reference."""
+        return [
+            (known, {p.name for p in self.properties if self._differs(p, known)}) for known in self.misconceptions()
+        ]
+
+    def _differs(self, item: Property, known: Known) -> bool:
+        answers = known.answers.get(item.name)
+        return answers is not None and item.difference(item.expected, answers) is not None
+
+
+def _differs(item: Property, known: Known) -> bool:
+    answers = known.answers.get(item.name)
+    return answers is not None and item.difference(item.expected, answers) is not None
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -67,7 +85,7 @@ class Verdict:
     calls: list[Call] = field(default_factory=list)
     misconception: Known | None = None
 
-    @property
+    @builtins.property
     def holds(self) -> bool:
         return self.difference is None
 
@@ -85,7 +103,7 @@ class Judgement:
     def points(self) -> float:
         """Returns the points earned: the share of the weights of the properties that hold, to a hundredth."""
         total = sum(v.property.weight for v in self.verdicts)
-        share = sum(v.property.weight for v in self.verdicts if v.holds) / total
+        share = sum(v.property.weight for v in self.verdicts if v.holds) / total if total else 0.0
         for verdict in self.verdicts:
             if not verdict.holds:
                 share *= total / (total + verdict.property.penalty)
@@ -93,7 +111,7 @@ class Judgement:
 
     @property
     def first_failure(self) -> Verdict | None:
-        """Returns the verdict to explain: the first visible failure, else the first hidden one; a known mistake first."""
+        """Returns the verdict to explain: a visible failure before a hidden one, a known mistake before others."""
         failures = [v for v in self.verdicts if not v.holds]
         return min(failures, key=lambda v: (v.property.hidden, v.misconception is None), default=None)
 
@@ -121,9 +139,11 @@ def judge(oracle: Oracle, answers: Answers) -> Judgement:
     verdicts = []
     for item in oracle.properties:
         difference = failed[item.name][1] if item.name in failed else None
+        if difference and item.name == UNCHANGED:
+            difference = _changed(got[UNCHANGED][0])
         calls = _smallest_calls(item, got[item.name], answers.get(item.name, [])) if difference else []
         verdicts.append(Verdict(item, difference, calls, named.get(item.name)))
-    return Judgement(oracle.task, oracle.points, verdicts, _remarks(answers))
+    return Judgement(oracle.task, oracle.points, verdicts, _remarks(oracle, answers))
 
 
 def unable(oracle: Oracle, difference: Difference) -> Judgement:
@@ -137,26 +157,32 @@ def _recognize(oracle: Oracle, got: dict[str, Drawn], failed: dict[str, Any]) ->
     A misconception is out as soon as a property holds that it would break. Of the rest, the one that explains
     most of the failed properties wins; the order of the checks file decides a tie.
     """
+    items = {item.name: item for item in oracle.properties}
     explains: list[tuple[Known, set[str]]] = []
-    for known in oracle.misconceptions():
-        shown, contradicted = set(), False
-        for item in oracle.properties:
-            answers = known.answers.get(item.name)
-            if answers is None or item.difference(item.expected, answers) is None:
-                continue  # here the misconception answers like the reference
-            if item.name not in failed:
-                contradicted = True
-            elif _equal(item, answers, got[item.name]):
-                shown.add(item.name)
-        if shown and not contradicted:
-            explains.append((known, shown))
+    for known, broken in oracle.broken:
+        if broken <= set(failed):
+            shown = {name for name in broken if _equal(items[name], known.answers[name], got[name])}
+            explains += [(known, shown)] if shown else []
     explains.sort(key=lambda pair: -len(pair[1]))
     return {name: next(k for k, s in explains if name in s) for name in failed if any(name in s for _, s in explains)}
 
 
+def _changed(names: Plain) -> Difference:
+    """Returns in words which arguments were modified; nothing is known where no case came to its end."""
+    if not isinstance(names, list):
+        return Difference("raised", "an answer", "no answer to any case")
+    said = " and ".join(f"`{name}`" for name in names)
+    return Difference("changed", "", f"Your code changes its input {said}: whoever calls it loses the old values.")
+
+
 def _equal(item: Property, expected: Drawn, got: Drawn) -> bool:
-    if any(isinstance(answer, Raised) and answer.name == "NotImplementedError" for answer in got):
-        return False
+    """Returns whether `got` is what the mistake answers; of exceptions, whose names say little, the same message."""
+    for wanted, given in zip(expected, got, strict=True):
+        if isinstance(given, Raised):
+            if given.name in ("NotImplementedError", NOTHING_RAN):
+                return False
+            if isinstance(wanted, Raised) and wanted.message != given.message:
+                return False
     return item.difference(expected, got) is None
 
 
@@ -176,7 +202,8 @@ def _only(item: Property, draw: int) -> Property:
     )
 
 
-def _remarks(answers: Answers) -> list[str]:
+def _remarks(oracle: Oracle, answers: Answers) -> list[str]:
+    hidden = {item.name for item in oracle.properties if item.hidden}
     flat = [answer for draws in answers.values() for answer in draws]
     views = sorted({name for answer in flat for name in answer.views})
     remarks = []
@@ -185,5 +212,6 @@ def _remarks(answers: Answers) -> list[str]:
         remarks.append(f"The result shares its memory with {names}: a change of one is a change of the other.")
     if any(answer.printed.strip() for answer in flat):
         remarks.append("What your code prints is not shown here.")
-    warned = next((answer.warned[0] for answer in flat if answer.warned), None)
-    return [*remarks, f"Your code warned: {warned}."] if warned else remarks
+    shown = [answer for name, draws in answers.items() if name not in hidden for answer in draws]
+    warned = next((answer.warned[0] for answer in shown if answer.warned), None)  # a warning can tell its input
+    return [*remarks, f"Your code warned: {warned}"] if warned else remarks

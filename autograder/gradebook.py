@@ -111,8 +111,8 @@ def _row(root: Path, module: str, submission: Any, names: list[str]) -> Row:
     row = Row(submission.student.id)
     for name in names:
         grade = grades.get(name)
-        waiting = grade is None or (grade.auto_score is None and grade.manual_score is None)
-        row.points[task_of(name)] = None if waiting else float(grade.score)
+        graded = grade is not None and (grade.auto_score is not None or grade.manual_score is not None)
+        row.points[task_of(name)] = float(grade.score) if grade is not None and graded else None
     for book in submission.notebooks:
         _read_outputs(root / "autograded" / row.student / module / f"{book.name}.ipynb", row)
     return row

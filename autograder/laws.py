@@ -13,25 +13,31 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from autograder import source
 from autograder.checking import examine
 from autograder.course import SheetPlace
-from autograder.diagnosis import Judgement, Oracle
+from autograder.diagnosis import Judgement, Known, Oracle, judge
 from autograder.errors import CourseError
 from autograder.report import Report
+from autograder.running import Answers, ask, values
 from autograder.sheets import Cell, SheetText
 from autograder.solutions import Reference, oracle
 from autograder.tasks import Sheet, Solution, Task
 
 SEEDS = (1, 2, 3)
 STUB = "raise NotImplementedError()"
-POINTS = re.compile(r"\b(\d+(\.\d+)?|one|two|three|four|five) (points?|marks?)\b", re.IGNORECASE)
-IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\(")
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+POINTS = re.compile(r"\b(\d+(\.\d+)?|one|two|three|four|five)\s+(points?|marks?)\b", re.IGNORECASE)
+IMAGE = re.compile(r"!\[\s*\]\s*[(\[]|<img\b(?![^>]*\balt=[\"'][^\"'\s])[^>]*>", re.IGNORECASE)  # without alt text
+LINK = re.compile(
+    r"\]\(\s*<?([^)\s>]+)>?(?:\s+[\"'][^)]*)?\)|^ *\[[^\]]+\]:\s*(\S+)|\b(?:href|src)=[\"']([^\"']+)", re.MULTILINE
+)
+CODE = re.compile(r"^ *(`{3,}|~{3,}).*?^ *\1|`+[^`\n]+`+|\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL | re.MULTILINE)  # or math
+CUT = re.compile(r"(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)")  # what nbgrader looks for, anywhere in a line
 SIGNIFICANT = 14  # characters below which a line of code is common property
 
 
@@ -51,18 +57,19 @@ def structure(place: SheetPlace, text: SheetText, sheet: Sheet) -> list[Problem]
     """Law 1."""
     problems = []
     if sheet.name != place.name:
-        problems.append(Problem(place.checks, 1, f"the sheet calls itself {sheet.name}, its file {place.name}."))
+        line = line_of(place.checks, sheet.name)
+        problems.append(Problem(place.checks, line, f"the sheet calls itself {sheet.name}, its file {place.name}."))
+    if text.cells[0].kind != "markdown":
+        problems.append(Problem(place.text, text.cells[0].line, "a sheet begins with prose; give it a title."))
+    if not any(f'open_checks("{place.name}")' in cell.text for cell in text.by_role("setup")):
+        problems.append(Problem(place.text, 1, f'no setup cell says check = open_checks("{place.name}").'))
     for role, names in (("task", sheet.tasks), ("check", sheet.tasks), ("written", sheet.questions)):
         problems += _order(place, text, role, list(names))
-    for cell in [*text.by_role("task"), *text.by_role("written")]:
-        begins, ends = (sum(line.strip() == mark for line in cell.text.splitlines()) for mark in source.REGION)
-        if begins == 0 or begins != ends:
-            sentence = f"the cell of {cell.name} needs pairs of {source.REGION[0]} and {source.REGION[1]}."
-            problems.append(Problem(place.text, cell.line, sentence))
+    problems += _marks(place, text)
     for cell in text.by_role("check"):
         if cell.text.strip() != f'check("{cell.name}")':
             problems.append(Problem(place.text, cell.line, f'a check cell holds only check("{cell.name}").'))
-    return problems
+    return problems or _running(place, text, sheet)
 
 
 def prove(
@@ -98,22 +105,20 @@ class _Proof:
 
     def under(self, seed: int) -> list[Problem]:
         try:
-            return list(itertools.chain(self._right(seed), self._stub(seed), self._wrong(seed)))
+            truth = oracle(self.task, self.reference, self.sheet.name, seed)
+            return [*self._right(truth, seed), *self._stub(truth, seed), *self._wrong(truth, seed)]
         except CourseError as error:
             return [self._problem(self.task.name, str(error))]
 
     def idle_cases(self) -> list[Problem]:
         """Law 4, after all seeds."""
-        return [
-            self._problem(case.name, f"{self.task.name}: no misconception fails the case “{case.title}”; add one, or drop it.")
-            for case in self.task.cases
-            if case.name not in self.failed
-        ]  # fmt: skip
+        sentence = f"{self.task.name}: no misconception fails the case “{{}}”; add one, or drop it."
+        idle = [case for case in self.task.cases if case.name not in self.failed]
+        return [self._problem(case.name, sentence.format(case.title)) for case in idle]
 
-    def _right(self, seed: int) -> Iterator[Problem]:
-        truth = self._oracle(seed)
+    def _right(self, truth: Oracle, seed: int) -> Iterator[Problem]:
         for other in (None, *self.task.variants):
-            judgement = self._judge(truth, other, seed)
+            judgement = self._examine(truth, self.reference.objects(self.task, other), seed)
             if judgement.points != self.task.points:
                 who = f"the variant {other.name}" if other else "the reference itself"
                 what = Report(judgement).message()
@@ -122,9 +127,9 @@ class _Proof:
                 )
                 yield self._problem(other.name if other else self.task.name, f"{sentence}\n{what}")
 
-    def _stub(self, seed: int) -> Iterator[Problem]:
+    def _stub(self, truth: Oracle, seed: int) -> Iterator[Problem]:
         stub = Reference(self.reference.given, stub_of(self.cell.text))
-        judgement = self._examine(self._oracle(seed), stub.objects(self.task), seed)
+        judgement = self._examine(truth, stub.objects(self.task), seed)
         report = Report(judgement)
         if any(v.holds for v in judgement.verdicts):
             held = next(v.property.title for v in judgement.verdicts if v.holds)
@@ -132,20 +137,21 @@ class _Proof:
         if len(report.message()) < 40:
             yield self._problem(self.task.name, f"{self.task.name}: the untouched stub gets no helpful message.")
 
-    def _wrong(self, seed: int) -> Iterator[Problem]:
-        everything = self._oracle(seed)
-        visible = oracle(self.task, self.reference, self.sheet.name, seed, [c for c in self.task.cases if not c.hidden])
-        for wrong in self.task.misconceptions:
-            judgement = self._judge(everything, wrong, seed)
+    def _wrong(self, truth: Oracle, seed: int) -> Iterator[Problem]:
+        answers = {wrong.name: self._ask(self.reference.objects(self.task, wrong), seed) for wrong in self._mistakes}
+        known = [Known(wrong.name, wrong.text, values(answers[wrong.name])) for wrong in self._mistakes]
+        graded = replace(truth, misconceptions=lambda: known)
+        visible = replace(graded, properties=[p for p in truth.properties if not p.hidden])
+        for wrong in self._mistakes:
+            judgement = judge(graded, answers[wrong.name])
             self.failed |= {v.property.name for v in judgement.verdicts if not v.holds}
             if judgement.points >= self.task.points:
                 yield self._problem(wrong.name, f"{self.task.name}: {wrong.name} gets full marks under seed {seed}.")
             else:
                 yield from self._named(wrong, judgement, f"when graded under seed {seed}")
                 if not wrong.hidden_only:
-                    yield from self._named(
-                        wrong, self._judge(visible, wrong, seed), f"by the student under seed {seed}"
-                    )
+                    alone = judge(visible, answers[wrong.name])
+                    yield from self._named(wrong, alone, f"by the student under seed {seed}")
 
     def _named(self, wrong: Solution, judgement: Judgement, how: str) -> Iterator[Problem]:
         names = [known.name for known in judgement.misconceptions]
@@ -155,11 +161,12 @@ class _Proof:
             sentence = f"{self.task.name}: {wrong.name} is {called} {how} (it fails {fails})."
             yield self._problem(wrong.name, sentence)
 
-    def _oracle(self, seed: int) -> Oracle:
-        return oracle(self.task, self.reference, self.sheet.name, seed)
+    @property
+    def _mistakes(self) -> list[Solution]:
+        return self.task.misconceptions
 
-    def _judge(self, truth: Oracle, other: Solution | None, seed: int) -> Judgement:
-        return self._examine(truth, self.reference.objects(self.task, other), seed)
+    def _ask(self, objects: Mapping[str, Any], seed: int) -> Answers:
+        return ask(self.task, self.task.cases, objects, self.sheet.name, seed)
 
     def _examine(self, truth: Oracle, objects: Mapping[str, Any], seed: int) -> Judgement:
         return examine(self.task, truth, objects, self.sheet.name, seed)
@@ -171,40 +178,49 @@ class _Proof:
 def release(place: SheetPlace, text: SheetText, sheet: Sheet, files: Mapping[Path, str]) -> list[Problem]:
     """Law 5, for the given content of the released files."""
     problems = []
+    secrets = list(_secrets(place, sheet, text))
     for path, content in files.items():
-        released = _texts(path, content)
-        lines = {line.strip() for line in released.splitlines()}
+        try:
+            released = _Released(path, content)
+        except (ValueError, LookupError, TypeError):
+            problems.append(Problem(path, 1, "it is damaged: run autograder build --force."))
+            continue
         for cell in [*text.by_role("task"), *text.by_role("written")]:
             for line in source.solution_lines(cell.text):
-                if line in lines and _is_telling(line):
+                if _is_telling(line) and released.has_line(line):
                     sentence = f"{path.name} holds a line of the solution of {cell.name}: {line}"
                     problems.append(Problem(place.text, cell.line, sentence))
-        for name, secret in _secrets(sheet, text):
-            if secret in lines or f'"{secret}"' in released:
-                sentence = f"{path.name} holds a part of {name}, which students must not see: {secret}"
+        for name, words, lines in secrets:
+            if released.has_words(words) if words else all(released.has_line(line) for line in lines):
+                what = words or max(lines, key=len)
+                sentence = f"{path.name} holds a part of {name}, which students must not see: {what}"
                 problems.append(Problem(place.checks, line_of(place.checks, name), sentence))
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def prose(path: Path, cells: Iterable[tuple[int, str]], base: Path) -> list[Problem]:
-    """Law 7 for prose given as (line, text) of cells; relative links are resolved from the folder `base`."""
+    """Law 7 for prose given as (first line, text); relative links are resolved from the folder `base`."""
     problems = []
-    for line, text in cells:
-        for found in POINTS.finditer(text):
-            problems.append(Problem(path, line, f"prose states “{found[0]}”; points come from the checks."))
-        for found in IMAGE.finditer(text):
-            if not found["alt"].strip():
-                problems.append(Problem(path, line, "an image has no alt text: say what it shows."))
-        for found in LINK.finditer(text):
-            target = found["target"].split("#")[0]
-            if target and "://" not in target and not target.startswith("mailto:") and not (base / target).exists():
+    for first, text in cells:
+        plain = CODE.sub(lambda found: "\n" * found[0].count("\n"), text)
+        for pattern, sentence in (
+            (POINTS, "prose states “{}”; points come from the checks."),
+            (IMAGE, "an image has no alt text: say what it shows."),
+        ):
+            for found in pattern.finditer(plain):
+                line = first + plain.count("\n", 0, found.start())
+                problems.append(Problem(path, line, sentence.format(found[0])))
+        for found in LINK.finditer(plain):
+            target = unquote(next(filter(None, found.groups())).split("#")[0])
+            if target and not re.match(r"[a-z]+:", target) and (target.startswith("/") or not (base / target).exists()):
+                line = first + plain.count("\n", 0, found.start())
                 problems.append(Problem(path, line, f"the link to {target} leads nowhere from {base}."))
     return problems
 
 
 def sheet_prose(place: SheetPlace, text: SheetText) -> list[Problem]:
     """Law 7 for a sheet, whose links are followed from its release."""
-    cells = [(cell.line, cell.text) for cell in text.cells if cell.kind == "markdown"]
+    cells = [(cell.line + 1, cell.text) for cell in text.cells if cell.kind == "markdown"]
     return prose(place.text, cells, place.built("release")[0].parent)
 
 
@@ -233,22 +249,63 @@ def line_of(path: Path, name: str) -> int:
     return next((number for number, line in enumerate(lines, 1) if pattern.search(line)), 1)
 
 
+def _marks(place: SheetPlace, text: SheetText) -> Iterator[Problem]:
+    """Solution regions are pairs, and no other line holds a mark by which nbgrader would cut."""
+    for cell in text.cells:
+        solved = cell.role in ("task", "written")
+        found = [line.strip() for line in cell.text.splitlines() if line.strip() in source.REGION] if solved else []
+        if solved and (not found or found != [*source.REGION] * (len(found) // 2)):
+            sentence = f"the cell of {cell.name} needs pairs of {source.REGION[0]} and {source.REGION[1]}."
+            yield Problem(place.text, cell.line, sentence)
+        for number, line in enumerate(cell.text.splitlines(), cell.line + 1):
+            if CUT.search(line) and not (solved and line.strip() in source.REGION):
+                yield Problem(place.text, number, f"nbgrader would cut the sheet at “{line.strip()}”; reword it.")
+    for number, line in enumerate(place.checks.read_text(encoding="utf-8").splitlines(), 1):
+        if CUT.search(line):
+            yield Problem(place.checks, number, f"nbgrader would cut the notebook at “{line.strip()}”; reword it.")
+
+
+def _running(place: SheetPlace, text: SheetText, sheet: Sheet) -> list[Problem]:
+    """All solutions, right and wrong, can be defined: what follows may rely on it."""
+    problems = []
+    for task in sheet.tasks.values():
+        reference, cell = text.reference(task.name), _cell_of(text, task.name)
+        for other in (None, *task.variants, *task.misconceptions):
+            try:
+                reference.objects(task, other)
+                continue
+            except CourseError as error:
+                sentence = str(error)
+            except (Exception, SystemExit) as error:  # whatever an author's code does
+                sentence = f"{task.name}: to define it raises {type(error).__name__}: {error}"
+            if other is None:
+                problems.append(Problem(place.text, cell.line, sentence))
+                break
+            problems.append(Problem(place.checks, line_of(place.checks, other.name), sentence))
+    return problems
+
+
 def _order(place: SheetPlace, text: SheetText, role: str, declared: list[str]) -> list[Problem]:
     cells = {cell.name: cell for cell in text.by_role(role)}
-    problems = [
-        Problem(place.checks, line_of(place.checks, n), f'{n} is declared, but no cell of {place.text.name} says {role}="{n}".')
-        for n in declared
-        if n not in cells
-    ]  # fmt: skip
-    problems += [
-        Problem(place.text, cell.line, f'{role}="{n}" is not declared in {place.checks.name}; declare it or mend the name.')
-        for n, cell in cells.items()
-        if n not in declared
-    ]  # fmt: skip
-    if not problems and (len(cells) != len(text.by_role(role)) or list(cells) != declared):
+    problems = []
+    for name in (name for name in declared if name not in cells):
+        sentence = f'{name} is declared, but no cell of {place.text.name} says {role}="{name}".'
+        problems.append(Problem(place.checks, line_of(place.checks, name), sentence))
+    for name, cell in ((name, cell) for name, cell in cells.items() if name not in declared):
+        sentence = f'{role}="{name}" is not declared in {place.checks.name}; declare it or mend the name.'
+        problems.append(Problem(place.text, cell.line, sentence))
+    names = [cell.name for cell in text.by_role(role)]
+    if not problems and names != declared:
+        first = next(i for i, (a, b) in enumerate(itertools.zip_longest(names, declared)) if a != b)
+        line = text.by_role(role)[first].line
         order = ", ".join(declared)
-        line = text.by_role(role)[0].line
         problems.append(Problem(place.text, line, f"the {role} cells must stand once each, in the order {order}."))
+    tasks = {cell.name: cell.line for cell in text.by_role("task")}
+    problems += [
+        Problem(place.text, cell.line, f"the check of {cell.name} stands before its task; a task comes first.")
+        for cell in (text.by_role("check") if role == "check" else [])
+        if cell.line < tasks.get(cell.name, 0)
+    ]
     return problems
 
 
@@ -256,36 +313,75 @@ def _cell_of(text: SheetText, task: str) -> Cell:
     return next(cell for cell in text.by_role("task") if cell.name == task)
 
 
-def _texts(path: Path, content: str) -> str:
-    """Returns what a person can read in a built file."""
-    data = json.loads(content)
-    if path.suffix == ".ipynb":
-        return "\n".join("".join(cell["source"]) for cell in data["cells"])
-    return "\n".join([*data["code"], json.dumps(data["tasks"])])
+class _Released:
+    """What a person can read in a built file. Spacing and trailing comments make no difference."""
+
+    def __init__(self, path: Path, content: str) -> None:
+        data = json.loads(content)
+        if path.suffix == ".ipynb":
+            cells = [(cell["cell_type"], "".join(cell["source"])) for cell in data["cells"]]
+            everything = "\n".join(text for _, text in cells)
+            prose = "\n".join(text for kind, text in cells if kind != "code")
+        else:
+            prose = json.dumps(data["tasks"], ensure_ascii=False)
+            everything = "\n".join([*data["code"], prose])
+        self._words = everything
+        self._squeezed = _squeezed(everything).casefold()
+        self._prose = _squeezed(prose)
+        rows = [row.strip().lstrip("#> ") for row in everything.splitlines()]
+        self._lines = {_squeezed(row) for row in rows} | {_squeezed(row.split("  #")[0]) for row in rows}
+
+    def has_line(self, line: str) -> bool:
+        """Returns whether a line of code stands there, as a line or inside of prose."""
+        return _squeezed(line) in self._lines or _squeezed(line) in self._prose
+
+    def has_words(self, words: str) -> bool:
+        """Returns whether a title or a name stands there; a name of one plain word only where it is set as code."""
+        if len(words) >= SIGNIFICANT and " " in words:
+            return _squeezed(words).casefold() in self._squeezed
+        if "_" in words:
+            return bool(re.search(rf"\b{re.escape(words)}\b", self._words))
+        return f'"{words}"' in self._words or f"`{words}`" in self._words
 
 
-def _secrets(sheet: Sheet, text: SheetText) -> Iterator[tuple[str, str]]:
-    """Yields (name, line) for hidden cases and wrong solutions."""
-    outside = {line.strip() for cell in text.cells for line in cell.text.splitlines() if cell.role != "task"}
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def _secrets(place: SheetPlace, sheet: Sheet, text: SheetText) -> Iterator[tuple[str, str, set[str]]]:
+    """Yields (name, words, lines) for hidden cases and wrong solutions: words, or lines of code that leak together."""
+    checks = source.statements(place.checks.read_text(encoding="utf-8-sig"), str(place.checks))
+    cases = [case for task in sheet.tasks.values() for case in task.cases]
+    given = [cell.text for cell in text.by_role("setup")] + [stub_of(cell.text) for cell in text.by_role("task")]
+    given += [line for case in cases if not case.hidden for line in _lines_of(checks, case.name)]
+    public = {line.strip() for part in given for line in part.splitlines()}
+    code: list[tuple[str, set[str]]] = []
+    for case in cases:
+        if case.hidden:
+            yield case.name, case.name, set()
+            yield case.name, case.title, set()
+            code.append((case.name, {line.strip() for line in _lines_of(checks, case.name)}))
     for task in sheet.tasks.values():
-        for case in task.cases:
-            if case.hidden:
-                yield case.name, case.name
-                yield case.name, case.title
         reference = text.reference(task.name)
-        right = {line.strip() for line in reference.solution.splitlines()} | outside
+        right = {line.strip() for line in reference.solution.splitlines()}
         for wrong in task.misconceptions:
-            lines = reference.edited(task, wrong).splitlines() if wrong.edit else _lines_of(wrong.replacement)
-            yield from ((wrong.name, s) for line in lines if (s := line.strip()) not in right and _is_telling(s))
+            written = reference.edited(task, wrong).splitlines() if wrong.edit else _lines_of(checks, wrong.name)
+            code.append((wrong.name, {line.strip() for line in written} - right))
+    for name, lines in code:
+        own = {line for line in lines - public if len(line) > 3}
+        if any(_is_telling(line) for line in own):
+            yield name, "", own
 
 
-def _lines_of(thing: Any) -> list[str]:
-    import inspect
-
-    return [line for line in inspect.getsource(thing).splitlines() if not line.strip().startswith(("@", "def ", '"'))]
+def _lines_of(checks: list[source.Statement], name: str) -> list[str]:
+    """Returns the lines of the function or class that the checks call `name`, without decorators and first line."""
+    texts = [source.undecorated(statement) for statement in checks if name in statement.defines]
+    return [line for text in texts for line in text.splitlines()[1:] if not line.strip().startswith(('"', "'"))]
 
 
 def _is_telling(line: str) -> bool:
     """Returns whether a line of a solution says something: an operation, not only names, returns and brackets."""
     code = line.split("  #")[0]
+    if "default_rng(" in code:  # stands in every sheet
+        return False
     return len(code) >= SIGNIFICANT and bool(re.search(r"[-+*/@]|\w\(", code)) and not code.startswith(('"""', "def "))

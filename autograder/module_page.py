@@ -1,6 +1,7 @@
 """The README of a module, written from its `module.toml`: objectives, order, hours, checkpoints, readings."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from autograder.course import Course, LecturePlace, Module, SheetPlace
@@ -31,7 +32,7 @@ def path(module: Module) -> Path:
 
 def stale(course: Course) -> list[Path]:
     """Returns the pages that differ from what their facts build."""
-    return [path(m) for m in course.modules if not path(m).exists() or path(m).read_text("utf-8") != page(m)]
+    return [path(m) for m in course.modules if not path(m).is_file() or path(m).read_bytes() != page(m).encode()]
 
 
 def write_stale(course: Course) -> list[Path]:
@@ -43,7 +44,8 @@ def write_stale(course: Course) -> list[Path]:
 
 def _order(module: Module) -> str:
     rows = ["| | what | minutes |", "|---|---|---:|"]
-    for kind, places in (("lectures", module.lectures), ("sheets", module.sheets)):
+    kinds: dict[str, Sequence[SheetPlace | LecturePlace]] = {"lectures": module.lectures, "sheets": module.sheets}
+    for kind, places in kinds.items():
         for place in sorted(places, key=lambda p: p.order):
             entry = next(e for e in module.about[kind] if e["name"] == place.name)
             about = f": {entry['about']}" if "about" in entry else ""

@@ -7,7 +7,8 @@ way of grading take the same path:
     sanitize    Rebuild            the notebook to run is made of the gradebook's cells and the student's solutions
     execute     nbgrader's Execute THE TRUSTED SANDBOX BELONGS HERE: for now the student's code runs in a kernel with
                                    the rights of the person who grades, beside the solution (see `stock`)
-    save        nbgrader's SaveAutoGrades, then feedback without the hidden tests
+    save        nbgrader's SaveAutoGrades; then the hidden tests go, so that graders see the student's work and
+                students who read the feedback see titles, verdicts, and hints
 """
 
 import json
@@ -26,7 +27,7 @@ from autograder.notebooks import CHECK, HIDDEN, KERNEL
 
 Resources = dict[str, Any]
 NOTES = "autograder_notes"
-SECONDS_PER_CELL = 60
+SECONDS_PER_CELL = 30
 
 
 def configure(c: Any) -> None:
@@ -41,15 +42,11 @@ def configure(c: Any) -> None:
         "autograder.nbgrader_steps.OneResult",
         "nbgrader.preprocessors.LimitOutput",
         "nbgrader.preprocessors.SaveAutoGrades",
+        "autograder.nbgrader_steps.WithoutHiddenTests",
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     c.Execute.timeout = SECONDS_PER_CELL
-    c.GenerateFeedback.preprocessors = [
-        "nbgrader.preprocessors.GetGrades",
-        "autograder.nbgrader_steps.WithoutHiddenTests",
-        "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-    ]
     c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
 
 
@@ -68,7 +65,7 @@ class SubmissionReader(NotebookExporter):
 
 
 class Rebuild(NbGraderPreprocessor):
-    """Makes the notebook to run: graded cells from the gradebook in their order, solutions and free cells from the student."""
+    """Makes the notebook to run: graded cells from the gradebook, solutions and free cells from the student."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """Returns the rebuilt notebook; what had to be mended is said in a first cell."""
@@ -104,7 +101,7 @@ class OneResult(NbGraderPreprocessor):
 
 
 class WithoutHiddenTests(NbGraderPreprocessor):
-    """Takes the hidden tests out of the feedback: a student reads titles, verdicts and hints, not sources or inputs."""
+    """Takes the hidden tests out of a graded notebook, when they have done their work."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         """Returns the notebook without its hidden regions."""
@@ -126,10 +123,10 @@ def without_hidden(text: str) -> str:
 
 def _why_unreadable(path: Path, error: Exception) -> str:
     sentence = "What was submitted is not a notebook that can be read"
-    if isinstance(error, json.JSONDecodeError) or isinstance(error.__context__, json.JSONDecodeError):
-        reason = error if isinstance(error, json.JSONDecodeError) else error.__context__
-        assert isinstance(reason, json.JSONDecodeError)
-        return f"{sentence}: {path.name} is not JSON (line {reason.lineno}, column {reason.colno}). Save it again in JupyterLab."
+    found = next((e for e in (error, error.__context__) if isinstance(e, json.JSONDecodeError)), None)
+    if found:
+        reason = f"line {found.lineno}, column {found.colno}"
+        return f"{sentence}: {path.name} is not JSON ({reason}). Save it again in JupyterLab."
     return f"{sentence} ({type(error).__name__}): open {path.name} in JupyterLab, save it, and submit it again."
 
 
@@ -196,7 +193,7 @@ def _assemble(student: list[NotebookNode], wanted: list[NotebookNode], notes: li
 
 
 def _choose(student: list[NotebookNode], wanted: list[NotebookNode], notes: list[str]) -> dict[str, NotebookNode]:
-    """Returns the student's cell for each wanted name: of copies, the last before the task's check, as "Run All" has it."""
+    """Returns the student's cell for each wanted name: of copies, the last before the check, as "Run All" has it."""
     chosen: dict[str, NotebookNode] = {}
     for cell in wanted:
         name = cell.metadata.nbgrader.grade_id

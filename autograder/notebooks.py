@@ -15,6 +15,7 @@ from autograder.tasks import Sheet, Written
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
+GOES_ON = ["raises-exception"]  # "Run All" does not stop at a check that fails, or at an example of an unsolved task
 CHECK = "check_{}"  # the grade_id of a check cell; a solution cell's is the task's name
 
 
@@ -46,7 +47,7 @@ def _cell(place: SheetPlace, text: SheetText, sheet: Sheet, cell: Cell, index: i
         hidden = _hidden_tests(text.reference(cell.name), task_checks(place.checks, sheet, cell.name))
         source = f"{hidden}\n{cell.text}"
         made = _code(CHECK.format(cell.name), source, {"grade": True, "locked": True, "points": task.points})
-        made.metadata["tags"] = ["raises-exception"]  # "Run All" goes on to the next task
+        made.metadata["tags"] = GOES_ON
         return made
     if cell.role == "setup":
         return _code(f"setup_{index}", cell.text, {"locked": True})
@@ -56,7 +57,7 @@ def _cell(place: SheetPlace, text: SheetText, sheet: Sheet, cell: Cell, index: i
         return new_markdown_cell(cell.text, id=_id(cell.name), metadata=metadata)
     if cell.kind == "markdown":
         return new_markdown_cell(cell.text, id=f"text-{index}")
-    return new_code_cell(cell.text, id=f"code-{index}")
+    return new_code_cell(cell.text, id=f"code-{index}", metadata={"tags": GOES_ON})
 
 
 def _code(grade_id: str, text: str, flags: dict[str, Any]) -> NotebookNode:
@@ -72,7 +73,8 @@ def _rubric(question: Written) -> NotebookNode:
     """Returns the criteria as prose, so that students and graders read the same."""
     rows = "\n".join(f"| {criterion} | {points:g} |" for criterion, points in question.rubric)
     table = f"**How your answer is read**\n\n| A full answer | Points |\n|---|---:|\n{rows}"
-    return new_markdown_cell(table, id=_id(f"rubric_{question.name}"))
+    name = f"rubric_{question.name}"
+    return new_markdown_cell(table, id=_id(name), metadata=_nbgrader(name, "markdown", {"locked": True}))
 
 
 def _hidden_tests(reference: Reference, checks: str) -> str:

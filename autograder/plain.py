@@ -14,6 +14,9 @@ import numpy as np
 
 MAX_DEPTH = 12  # deeper nesting is a mistake, or an attempt to exhaust the stack
 MAX_LEAVES = 10_000
+MAX_NUMBERS = 10_000_000  # of one array: no answer needs more, and a broadcast view can claim any number
+MAX_BITS = 4096  # of one int: Python refuses to print far longer ones
+MAX_TEXT = 100_000  # characters of one text
 NUMERIC_KINDS = "biufc"
 
 
@@ -72,6 +75,11 @@ def plain(value: Any) -> Plain:
     return _Copier().copy(value, 0)
 
 
+def type_name(thing: Any) -> str:
+    """Returns the name of the type of `thing`, whatever its metaclass claims."""
+    return str(type.__dict__["__name__"].__get__(type(thing)))
+
+
 class _Copier:
     def __init__(self) -> None:
         self.count = 0
@@ -80,69 +88,98 @@ class _Copier:
         self.count += 1
         kind = type(value)  # never isinstance: an object can claim another class
         if depth > MAX_DEPTH or self.count > MAX_LEAVES:
-            return Opaque(f"{kind.__name__}, nested too deeply or too long to compare")
-        if value is None or kind in (bool, int, float, complex, str):
-            return value
-        if kind in (Array, Raised, Opaque, Timeout):
+            return _too_long(value)
+        if value is None or kind is bool or kind is float or kind is complex:
             return value
         if issubclass(kind, np.ndarray | np.generic):
-            return _copy_numpy(value)
+            return self._copy_numpy(value, depth)
         if issubclass(kind, list | tuple):
-            items = list.__iter__(value) if issubclass(kind, list) else tuple.__iter__(value)
+            items = list(list.__iter__(value) if issubclass(kind, list) else tuple.__iter__(value))
+            if self.count + len(items) > MAX_LEAVES:
+                return _too_long(value)
             return [self.copy(item, depth + 1) for item in items]
         if issubclass(kind, dict):
             return self._copy_dict(value, depth)
-        if issubclass(kind, bool | int):
-            return int.__add__(value, 0)
+        if issubclass(kind, int):
+            exact = int.__pos__(value)
+            return exact if exact.bit_length() <= MAX_BITS else Opaque(f"int of {exact.bit_length()} bits")
         if issubclass(kind, float):
-            return float.__add__(value, 0.0)
+            return float.__pos__(value)  # keeps -0.0
+        if issubclass(kind, complex):
+            return complex.__pos__(value)
         if issubclass(kind, str):
-            return "".join(str.__iter__(value))
+            length = str.__len__(value)
+            return "".join(str.__iter__(value)) if length <= MAX_TEXT else Opaque(f"str of {length} characters")
         return self._copy_torch(value, kind, depth)
 
+    def _copy_numpy(self, value: Any, depth: int) -> Plain:
+        if issubclass(type(value), np.ndarray) and np.ndarray.size.__get__(value) > MAX_NUMBERS:
+            return _too_long(value)
+        values = np.array(value, copy=True, subok=False)
+        if values.dtype.kind == "U":
+            return self.copy(values.tolist(), depth)
+        if values.dtype.kind not in NUMERIC_KINDS:
+            return Opaque(f"array of {values.dtype}")
+        if values.dtype.itemsize > (16 if values.dtype.kind == "c" else 8):  # long double: not the same everywhere
+            values = values.astype(complex if values.dtype.kind == "c" else float)
+        return Array(values.astype(values.dtype.newbyteorder("="), copy=False))
+
     def _copy_dict(self, value: Any, depth: int) -> Plain:
+        if self.count + dict.__len__(value) > MAX_LEAVES:
+            return _too_long(value)
         result: dict[str, Plain] = {}
         for key, item in dict.items(value):
-            name = key if type(key) is str else repr(key) if type(key) in (int, float, bool, type(None)) else None
+            exact = self.copy(key, depth + 1)
+            name = exact if isinstance(exact, str) else _key(exact)
             if name is None:
-                return Opaque(f"dict with a key of type {type(key).__name__}")
+                return Opaque(f"dict with a key of type {type_name(key)}")
+            if name in result:
+                return Opaque(f"dict with the key {name} twice, as a text and as a number")
             result[name] = self.copy(item, depth + 1)
         return result
 
     def _copy_torch(self, value: Any, kind: type, depth: int) -> Plain:
         torch = sys.modules.get("torch")  # a student who returns a tensor has imported it
         if torch is None:
-            return Opaque(kind.__name__)
+            return Opaque(type_name(value))
         if issubclass(kind, torch.Tensor):
-            return _copy_tensor(torch, value)
+            with torch._C.DisableTorchFunctionSubclass():  # a subclass does not answer for its data
+                return _copy_tensor(torch, value, kind)
         if issubclass(kind, torch.nn.Module):
             return self.copy(dict(torch.nn.Module.state_dict(value)), depth)
-        if kind is torch.Size:
-            return [int(n) for n in value]
-        return Opaque(kind.__name__)
+        return Opaque(type_name(value))
 
 
-def _copy_numpy(value: Any) -> Plain:
-    values = np.array(value, copy=True, subok=False)
-    if values.dtype.kind == "U":
-        return _to_lists(values.tolist())
-    if values.dtype.kind not in NUMERIC_KINDS:
-        return Opaque(f"array of {values.dtype}")
-    return Array(values)
+def _too_long(value: Any) -> Opaque:
+    return Opaque(f"{type_name(value)}, nested too deeply or too long to compare")
 
 
-def _to_lists(value: Any) -> Plain:
-    return [_to_lists(item) for item in value] if type(value) is list else value
+def _key(key: Plain) -> str | None:
+    """Returns the text for a key that is a number, None, or a tuple of such and of texts; None for any other."""
+    if isinstance(key, Array) and key.values.ndim == 0:
+        key = key.values.item()
+    if isinstance(key, list):
+        names = [repr(item) if isinstance(item, str) else _key(item) for item in key]
+        return None if None in names else f"({', '.join(name for name in names if name is not None)})"
+    return repr(key) if key is None or isinstance(key, bool | int | float) else None
 
 
-def _copy_tensor(torch: Any, value: Any) -> Plain:
-    tensor = torch.Tensor.detach(value).to("cpu")
-    if tensor.is_sparse or tensor.is_quantized:
-        return Opaque("sparse or quantized tensor")
+def _copy_tensor(torch: Any, value: Any, kind: type) -> Plain:
+    try:
+        tensor = value if kind is torch.Tensor else torch.Tensor.as_subclass(value, torch.Tensor)
+    except (NotImplementedError, RuntimeError):  # sparse parameters, and wrappers without memory of their own
+        return Opaque(type_name(value))
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+        return Opaque("sparse, quantized or otherwise unusual tensor")
+    if tensor.numel() > MAX_NUMBERS:
+        return _too_long(tensor)
+    tensor = tensor.detach().to("cpu").resolve_conj().resolve_neg()
     name = str(tensor.dtype).removeprefix("torch.")
-    if tensor.dtype == torch.bfloat16:
-        return Array(tensor.float().numpy().copy(), "torch", name)
-    return Array(np.array(tensor.resolve_conj().resolve_neg().numpy(), copy=True), "torch")
+    if hasattr(np, name.replace("bool", "bool_")):
+        return Array(np.array(tensor.numpy(), copy=True), "torch")
+    if tensor.dtype.is_floating_point:  # bfloat16 and smaller
+        return Array(np.array(tensor.float().numpy(), copy=True), "torch", name)
+    return Opaque(f"tensor of {name}")
 
 
 def leaves(tree: Plain, path: str = "") -> Iterator[tuple[str, Plain]]:
@@ -162,16 +199,25 @@ def numbers(leaf: Plain) -> np.ndarray | None:
     if isinstance(leaf, Array):
         return leaf.values
     if isinstance(leaf, bool | int | float | complex):
-        return np.asarray(leaf)
+        values = np.asarray(leaf)
+        return values if values.dtype.kind != "O" else np.asarray(_as_float(leaf))  # an int of more than 64 bits
     return None
+
+
+def _as_float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf") if number > 0 else float("-inf")
 
 
 def to_json(tree: Plain) -> Any:
     """Returns `tree` as JSON data, without loss: floats survive because Python prints them exactly."""
     if isinstance(tree, Array):
         values = tree.values
-        flat = values.view(values.real.dtype) if values.dtype.kind == "c" else values
-        text = " ".join(repr(x) for x in np.asarray(flat).ravel().tolist())
+        flat = np.ascontiguousarray(values).reshape(-1)
+        flat = flat.view(values.real.dtype) if values.dtype.kind == "c" else flat
+        text = " ".join(repr(x) for x in flat.tolist())
         data: dict[str, Any] = {"array": text, "dtype": str(values.dtype), "shape": list(values.shape)}
         return data | ({"library": tree.library, "named": tree.dtype} if tree.library != "numpy" else {})
     if isinstance(tree, Raised):
@@ -210,7 +256,8 @@ def from_json(data: Any) -> Plain:
 
 def _array_from_json(data: dict[str, Any]) -> Array:
     dtype = np.dtype(data["dtype"])
-    read = {"b": lambda word: word == "True", "i": int, "u": int}.get(dtype.kind, float)
+    readers: dict[str, Callable[[str], Any]] = {"b": lambda word: word == "True", "i": int, "u": int}
+    read = readers.get(dtype.kind, float)
     flat = np.array([read(word) for word in data["array"].split()], dtype=np.zeros(0, dtype).real.dtype)
     values = flat.view(dtype) if dtype.kind == "c" else flat
     return Array(values.reshape(data["shape"]), data.get("library", "numpy"), data.get("named", ""))

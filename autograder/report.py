@@ -7,7 +7,7 @@ from typing import Any
 
 from autograder.compare import Difference, show, size
 from autograder.diagnosis import Judgement, Verdict
-from autograder.plain import Plain
+from autograder.plain import Array, Plain
 from autograder.running import Call
 
 MIME = "application/vnd.autograder.report+json"
@@ -32,6 +32,10 @@ HINTS = {
     "changed": "Which line of your code writes into an argument?",
 }
 HIDDEN = "This property is checked on inputs that you do not see."
+HIDDEN_HINTS = {
+    "raised": "Your code raises an exception there: which inputs with this property would it not survive?",
+    "value": "Choose a small input with this property, and compute by hand: which step is the first to differ?",
+}
 BOX = "margin:.3em 0;padding:.3em .8em;border-left:4px solid {color}"
 LIST = "margin:.3em 0;padding-left:0;list-style:none"
 
@@ -51,7 +55,7 @@ class Report:
 
     def headline(self) -> str:
         """Returns one line: how many properties hold."""
-        verdicts = self.judgement.verdicts
+        verdicts = self._shown()
         line = f"{self.judgement.task}: {sum(v.holds for v in verdicts)} of {len(verdicts)} properties hold"
         if self.graded:
             return f"{line} · {self.judgement.points:g} of {self.judgement.max_points:g} points"
@@ -60,7 +64,7 @@ class Report:
 
     def listing(self) -> str:
         """Returns the headline, a line for each property, and remarks, as plain text."""
-        lines = [f"  {_mark(v)} {_title(v)}" for v in self.judgement.verdicts]
+        lines = [f"  {_mark(v)} {_title(v)}" for v in self._shown()]
         return "\n".join([self.headline(), *lines, *(f"  · {remark}" for remark in self._remarks())])
 
     def message(self) -> str:
@@ -68,7 +72,8 @@ class Report:
         failure = self.judgement.first_failure
         if failure is None:
             return ""
-        return "\n".join([f"{self.judgement.task} · {failure.property.title}", *_explanation(failure)])
+        body, hint = _explanation(failure)
+        return "\n".join([f"{self.judgement.task} · {failure.property.title}", *body, *hint])
 
     def text(self) -> str:
         """Returns the whole report as plain text."""
@@ -77,16 +82,20 @@ class Report:
     def listing_html(self) -> str:
         """Returns the listing as HTML that reads well on a light and on a dark page."""
         color = "#009E73" if all(v.holds for v in self.judgement.verdicts) else "#D55E00"
-        items = [f"<li>{_mark(v)} {html.escape(_title(v))}</li>" for v in self.judgement.verdicts]
+        items = [f"<li>{_mark(v)} {html.escape(_title(v))}</li>" for v in self._shown()]
         items += [f"<li>· {html.escape(remark)}</li>" for remark in self._remarks()]
         head = f"<b>{html.escape(self.headline())}</b>"
         return f'<div style="{BOX.format(color=color)}">{head}<ul style="{LIST}">{"".join(items)}</ul></div>'
 
     def html(self) -> str:
         """Returns the whole report as HTML."""
-        message = self.message()
-        body = f'<pre style="white-space:pre-wrap">{html.escape(message)}</pre>' if message else ""
-        return self.listing_html() + body
+        failure = self.judgement.first_failure
+        if failure is None:
+            return self.listing_html()
+        body, hint = _explanation(failure)
+        parts = [f"<p><b>{html.escape(failure.property.title)}</b></p>"]
+        parts += [f'<pre style="white-space:pre-wrap">{html.escape(chr(10).join(body))}</pre>'] if body else []
+        return self.listing_html() + "".join([*parts, f"<p>{html.escape(' '.join(hint))}</p>"])
 
     def data(self) -> dict[str, Any]:
         """Returns the verdicts for programs (a gradebook, statistics): no inputs and no answers of hidden cases."""
@@ -106,6 +115,10 @@ class Report:
         result = repr(float(self.judgement.points)) if self.graded else self.text()
         return {"text/plain": result, "text/html": self.html(), MIME: self.data()}
 
+    def _shown(self) -> list[Verdict]:
+        """Returns the verdicts that are news: what earns nothing is mentioned only where it fails."""
+        return [v for v in self.judgement.verdicts if v.property.weight or not v.holds]
+
     def _remarks(self) -> list[str]:
         return [*([self.note] if self.note else []), *self.judgement.remarks]
 
@@ -118,30 +131,39 @@ def _title(verdict: Verdict) -> str:
     return f"{verdict.property.title} (hidden)" if verdict.property.hidden else verdict.property.title
 
 
-def _explanation(verdict: Verdict) -> list[str]:
+def _explanation(verdict: Verdict) -> tuple[list[str], list[str]]:
+    """Returns the lines of a failure, at most twelve with its title: what was seen, and the hint."""
     difference = verdict.difference
     assert difference is not None  # a failure has one
     hint = textwrap.wrap(_hint(verdict, difference), WIDTH)
     if verdict.property.hidden:
-        return [HIDDEN, *hint]
-    if difference.kind in ("missing", "not written"):
-        return [difference.got, *hint]
+        return _fitted([HIDDEN], hint)
+    if difference.kind in ("missing", "not written", "changed"):
+        return _fitted([difference.got], hint)
     values = [*_block("expected", difference.expected), *_block("got", difference.got)]
     room = LINES - 1 - len(values) - len(hint)
-    return [*values[: LINES - 1 - len(hint)], *_inputs(verdict.calls, room), *hint]
+    return _fitted([*values, *_inputs(verdict.calls, room)], hint)
+
+
+def _fitted(body: list[str], hint: list[str]) -> tuple[list[str], list[str]]:
+    """Returns both cut to what a message has room for, without half characters that no terminal can show."""
+    hint = hint[: LINES - 2]
+    lines = "\n".join(body).encode("utf-8", "backslashreplace").decode().splitlines()
+    return lines[: LINES - 1 - len(hint)], hint
 
 
 def _hint(verdict: Verdict, difference: Difference) -> str:
     if verdict.misconception:
         return verdict.misconception.sentences
-    generic = HINTS.get(difference.kind, HINTS["value"])
+    hints = HINTS | HIDDEN_HINTS if verdict.property.hidden else HINTS
+    generic = hints.get(difference.kind, hints["value"])
     if verdict.property.hidden or not difference.remark:
         return generic
     return f"{difference.remark} {generic}" if difference.remark not in generic else generic
 
 
 def _block(label: str, text: str) -> list[str]:
-    first, *rest = text.splitlines()
+    first, *rest = text.splitlines() or [""]
     return [f"  {label:<9} {first}", *(f"  {'':<9} {line}" for line in rest)]
 
 
@@ -169,5 +191,6 @@ def _argument(name: str, value: Plain) -> str:
 def _kind(value: Plain) -> str:
     if isinstance(value, list):
         return "(" + ", ".join(_kind(item) for item in value[:4]) + (", …)" if len(value) > 4 else ")")
-    values = getattr(value, "values", None)
-    return f"an array of shape {values.shape}" if values is not None and values.ndim else show(value)
+    if isinstance(value, Array) and value.values.ndim:
+        return f"an array of shape {value.values.shape}"
+    return show(value)

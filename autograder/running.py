@@ -17,13 +17,16 @@ import numpy as np
 from autograder import limits
 from autograder.compare import describe
 from autograder.limits import TookTooLong, time_limit
-from autograder.plain import Array, Plain, Raised, Timeout, leaves, numbers, plain
+from autograder.plain import Array, Plain, Raised, Timeout, leaves, numbers, plain, type_name
 from autograder.tasks import UNCHANGED, Case, Task
 
 NUDGE = 2.0**-20  # relative: far above rounding in float64, some units in the last place of a float32
 PROBES = 4
 PRINTED = 2_000  # characters of a student's prints that are kept
 CALLS = 3  # calls of a draw that are kept to be shown
+NOTHING_RAN = "NothingRan"
+WARNED = 3  # warnings of a draw that are kept
+LINE = 200  # characters of a student's line, or of an exception's message, that are kept
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ Answers = dict[str, list[Answer]]  # by case name, one entry per draw
 
 
 def ask(task: Task, cases: Iterable[Case], objects: Mapping[str, Any], sheet: str, seed: int) -> Answers:
-    """Returns the answers of `objects` to `cases`; after a time-out the rest is not asked."""
+    """Returns the answers of `objects` to `cases`, the visible ones first; after a time-out the rest is not asked."""
     answers: Answers = {}
     stopped: Timeout | None = None
-    for case in cases:
+    for case in sorted(cases, key=lambda case: case.hidden):
         answers[case.name] = []
         for draw in range(case.draws):
             rng = generator(sheet, task.name, case.name, seed, draw)
@@ -79,22 +82,25 @@ def values(answers: Answers) -> dict[str, list[Plain]]:
     result: dict[str, list[Plain]] = {name: [a.value for a in draws] for name, draws in answers.items()}
     flat = [answer for draws in answers.values() for answer in draws]
     changed: list[Plain] = [*sorted({name for answer in flat for name in answer.changed})]
-    ran = any(answer.completed for answer in flat)
-    result[UNCHANGED] = [changed if ran else Raised("NothingRan", "no case came to its end")]
+    ran = not flat or any(answer.completed for answer in flat)
+    result[UNCHANGED] = [changed if ran else Raised(NOTHING_RAN, "no case came to its end")]
     return result
 
 
 def run(case: Case, objects: Mapping[str, Any], rng: np.random.Generator) -> Answer:
     """Returns the answer of one draw; whatever the student's code does, this returns (within the case's limit)."""
     answer = Answer(None)
-    arguments = {name: _recorded(name, objects[name], answer) for name in case.needs}
     out = _Capped()
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(out):
+
+    def note(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        if len(answer.warned) < WARNED:  # a list of all would grow as long as the student's loop runs
+            answer.warned.append(_first_line(f"{category.__name__}: {message}"))
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         warnings.simplefilter("always")
-        with contextlib.redirect_stderr(out):
-            answer.value = _guarded(case, arguments, rng, answer.returned)
+        warnings.showwarning = note  # type: ignore[assignment]
+        answer.value = _guarded(case, objects, rng, answer)
     answer.printed = out.getvalue()
-    answer.warned = [f"{w.category.__name__}: {w.message}" for w in caught][:3]
     return answer
 
 
@@ -128,8 +134,8 @@ def _take_move(moved: dict[str, Any], path: str, base: Plain, leaf: Plain) -> No
 class Nudged(np.random.Generator):
     """A generator whose continuous draws are those of another one, each moved by a relative ±NUDGE."""
 
-    def __init__(self, rng: np.random.Generator, probe: int) -> None:
-        super().__init__(rng.bit_generator)
+    def __init__(self, rng: Any, probe: int = 0) -> None:
+        super().__init__(getattr(rng, "bit_generator", rng))  # `spawn` hands over the bit generator itself
         self._signs = np.random.default_rng([probe, 7])
 
     def _nudge(self, drawn: Any) -> Any:
@@ -139,12 +145,22 @@ class Nudged(np.random.Generator):
 
 def _nudging(name: str) -> Callable[..., Any]:
     def method(self: Nudged, *args: Any, **kwargs: Any) -> Any:
-        return self._nudge(getattr(np.random.Generator, name)(self, *args, **kwargs))
+        moved = self._nudge(getattr(np.random.Generator, name)(self, *args, **kwargs))
+        if (out := kwargs.get("out")) is None:
+            return moved
+        out[...] = moved
+        return out
 
     return method
 
 
-for _name in ("random", "normal", "standard_normal", "uniform", "exponential", "laplace", "lognormal", "gamma", "beta"):
+CONTINUOUS = (
+    *("random", "uniform", "triangular", "normal", "standard_normal", "lognormal", "laplace", "logistic", "gumbel"),
+    *("exponential", "standard_exponential", "gamma", "standard_gamma", "beta", "dirichlet", "weibull", "rayleigh"),
+    *("chisquare", "noncentral_chisquare", "f", "noncentral_f", "standard_t", "standard_cauchy", "pareto", "power"),
+    *("vonmises", "wald"),  # multivariate_normal draws from standard_normal
+)
+for _name in CONTINUOUS:
     setattr(Nudged, _name, _nudging(_name))
 
 
@@ -155,26 +171,43 @@ class _Capped(io.StringIO):
         super().write(text[: max(0, PRINTED - self.tell())])
         return len(text)
 
+    def close(self) -> None:
+        """Does nothing: what was printed is still to be read."""
 
-def _guarded(case: Case, arguments: dict[str, Any], rng: np.random.Generator, returned: dict[str, Plain]) -> Plain:
-    takes_rng = "rng" in case.run.__code__.co_varnames[: case.run.__code__.co_argcount]
+
+def _guarded(case: Case, objects: Mapping[str, Any], rng: np.random.Generator, answer: Answer) -> Plain:
     try:
         with time_limit(case.limit):
-            return plain(case.run(**arguments, **({"rng": rng} if takes_rng else {})))
+            return _attempt(case, objects, rng, answer)
     except TookTooLong:
         return Timeout(case.limit)
-    except KeyboardInterrupt:
+
+
+def _attempt(case: Case, objects: Mapping[str, Any], rng: np.random.Generator, answer: Answer) -> Plain:
+    takes_rng = "rng" in case.run.__code__.co_varnames[: case.run.__code__.co_argcount]
+    try:
+        arguments = {name: _recorded(name, objects[name], answer) for name in case.needs}
+        return plain(case.run(**arguments, **({"rng": rng} if takes_rng else {})))
+    except (TookTooLong, KeyboardInterrupt):
         raise  # the person, or nbgrader, wants to stop
     except BaseException as error:
-        return Raised(type(error).__name__, _message(error), _line(error, case, returned))
+        return Raised(type_name(error), _message(error), _line(error, case, answer.returned))
 
 
 def _message(error: BaseException) -> str:
     try:
-        lines = str(error).strip().splitlines()
-    except Exception:  # an exception of the student's may fail to print
+        text = plain(str(error))
+    except (TookTooLong, KeyboardInterrupt):
+        raise
+    except BaseException:  # an exception of the student's may fail to print
         return ""
-    return lines[0][:200] if lines else ""
+    return _first_line(text) if isinstance(text, str) else ""
+
+
+def _first_line(text: str) -> str:
+    """Returns the first line that says something, shortened, without half characters that no terminal can show."""
+    lines = text.strip().splitlines()
+    return lines[0][:LINE].encode("utf-8", "backslashreplace").decode() if lines else ""
 
 
 def _line(error: BaseException, case: Case, returned: dict[str, Plain]) -> str:
@@ -185,7 +218,7 @@ def _line(error: BaseException, case: Case, returned: dict[str, Plain]) -> str:
         name, result = next(reversed(returned.items()))
         return f", while reading the result of `{name}`, which was {describe(result)}"
     theirs = [f for f in frames if f.filename not in ours and f.line]
-    return f", in the line `{theirs[-1].line}`" if theirs else ""
+    return f", in the line `{_first_line(theirs[-1].line or '')}`" if theirs else ""
 
 
 def _recorded(name: str, thing: Any, answer: Answer) -> Any:
@@ -238,18 +271,27 @@ def _pad(names: list[str], count: int) -> list[str]:
 
 
 def _identical(before: Plain, after: Plain) -> bool:
-    old, new = list(leaves(before)), list(leaves(after))
-    return len(old) == len(new) and all(_same_leaf(a[1], b[1]) for a, b in zip(old, new, strict=True))
-
-
-def _same_leaf(a: Plain, b: Plain) -> bool:
-    if isinstance(a, Array) and isinstance(b, Array):
-        return a.values.shape == b.values.shape and a.values.tobytes() == b.values.tobytes()
-    return type(a) is type(b) and (a == b or a != a)  # NaN is itself
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(_identical(a, b) for a, b in zip(before, after, strict=True))
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(_identical(before[key], after[key]) for key in before)
+    if isinstance(before, Array) and isinstance(after, Array):
+        a, b = before.values, after.values
+        return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    return type(before) is type(after) and (before == after or before != before)  # NaN is itself
 
 
 def _shares_memory(result: Any, argument: Any) -> bool:
     if not issubclass(type(argument), np.ndarray):
         return False
-    results = result if type(result) in (tuple, list) else [result]
-    return any(issubclass(type(r), np.ndarray) and np.may_share_memory(r, argument) for r in results)
+    results = result if type(result) is tuple or type(result) is list else [result]
+    return any(issubclass(type(r), np.ndarray) and _overlap(r, argument) for r in results)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # two columns of a table interlock, but share nothing
+    except np.exceptions.TooHardError:
+        return True

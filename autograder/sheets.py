@@ -9,7 +9,6 @@ A sheet is a percent script. A code cell's header says what the cell is for:
     # %%                             anything else: examples, pictures, experiments
 """
 
-import importlib.util
 import re
 import sys
 import traceback
@@ -24,7 +23,7 @@ import jupytext
 from autograder import source
 from autograder.errors import CourseError
 from autograder.solutions import Reference
-from autograder.tasks import Sheet
+from autograder.tasks import Sheet, Task
 
 ROLES = ("setup", "task", "check", "written")
 FORMS = 'setup=true, task="name", check="name", [markdown], [markdown] written="name", or nothing'
@@ -79,14 +78,18 @@ class SheetText:
 def read_sheet(path: Path) -> SheetText:
     """Returns the sheet in the percent script at `path`. Raises CourseError naming file and line where it is broken."""
     text = _read(path)
+    _refuse_invisible(path, text)
     lines = [number for number, line in enumerate(text.splitlines(), 1) if MARKER.match(line)]
     if not lines:
         raise CourseError(f"{path}: it has no cells; a cell begins with a line `# %%`.")
     _refuse_stray_lines(path, text, lines[0])
-    notebook = jupytext.reads(text, fmt="py:percent")
+    notebook = jupytext.reads("\n".join(text.splitlines()[lines[0] - 1 :]), fmt="py:percent")
     if len(notebook.cells) != len(lines):
-        raise CourseError(f"{path}, line {lines[0]}: {len(lines)} lines begin with `# %%`, "
-                          f"but there are {len(notebook.cells)} cells; indent or reword what is not a marker.")  # fmt: skip
+        number = _doubtful_marker(text, lines, [cell.source for cell in notebook.cells])
+        raise CourseError(
+            f"{path}, line {number}: this reads half like the beginning of a cell; "
+            "write `# %%` at the start of a line of its own, outside of any string, or reword the line."
+        )
     cells = [_cell(path, raw, line) for raw, line in zip(notebook.cells, lines, strict=True)]
     return SheetText(path, cells)
 
@@ -94,9 +97,16 @@ def read_sheet(path: Path) -> SheetText:
 def load_checks(path: Path) -> Sheet:
     """Returns the Sheet that the checks module at `path` declares. Raises CourseError naming file and line."""
     module = _import(path)
-    sheets = [value for value in vars(module).values() if isinstance(value, Sheet)]
+    sheets = list({id(value): value for value in vars(module).values() if isinstance(value, Sheet)}.values())
     if len(sheets) != 1:
-        raise CourseError(f"{path}: it declares {len(sheets)} sheets; it must declare one, sheet = Sheet(name).")
+        raise CourseError(
+            f"{path}, line 1: it declares {len(sheets)} sheets; it must declare one, sheet = Sheet(name)."
+        )
+    everything = source.statements(_read(path), str(path))
+    for name in [*sheets[0].tasks, *sheets[0].questions]:
+        _variable(everything, name, path)
+    for task in sheets[0].tasks.values():
+        _refuse_repeated_titles(path, task)
     return sheets[0]
 
 
@@ -119,6 +129,11 @@ def visible_code(path: Path, sheet: Sheet) -> str:
     visible = {case.name for task in sheet.tasks.values() for case in task.cases if not case.hidden}
     secret = _secret_names(everything, sheet)
     texts: dict[int, str] = {}
+    for name in sorted(visible):
+        made = [statement.line for statement in everything if name in statement.defines]
+        if len(made) != 1:
+            problem = "is defined twice; give each function a name of its own" if made else "must stand at top level"
+            raise CourseError(f"{path}, line {made[-1] if made else 1}: the visible case {name} {problem}.")
     for statement in everything:
         if not statement.defines & visible:
             continue
@@ -143,15 +158,32 @@ def _secret_names(everything: list[source.Statement], sheet: Sheet) -> set[str]:
     return names
 
 
-def _variable(everything: list[source.Statement], task: str) -> str:
+def _variable(everything: list[source.Statement], task: str, path: Path | None = None) -> str:
     """Returns the variable that the checks bind to `task`, found by the text `sheet.task("…")`."""
-    pattern = re.compile(rf"""^(\w+)\s*=\s*\w+\.(?:task|written)\(\s*["']{re.escape(task)}["']""")
-    return next((m.group(1) for s in everything if (m := pattern.match(s.text))), task)
+    pattern = re.compile(rf"""^(\w+)\s*(?::[^=]*)?=\s*\w+\.(?:task|written)\(\s*["']{re.escape(task)}["']""")
+    found = next((m.group(1) for s in everything if (m := pattern.match(s.text))), None)
+    if found is None and path:
+        line = next((s.line for s in everything if f'"{task}"' in s.text), 1)
+        raise CourseError(f'{path}, line {line}: bind {task} to a variable of its own: x = sheet.task("{task}", …).')
+    return found or task
+
+
+def _refuse_repeated_titles(path: Path, task: Task) -> None:
+    lines = _read(path).splitlines()
+    titles: set[str] = set()
+    for case in task.cases:
+        if case.title in titles:
+            found = [number for number, line in enumerate(lines, 1) if case.title in line]
+            raise CourseError(
+                f"{path}, line {found[-1] if found else 1}: {task.name}: two cases are called “{case.title}”; "
+                "give each a title of its own."
+            )
+        titles.add(case.title)
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise CourseError(f"{path} does not exist: write it, or remove its entry from module.toml.") from error
     except UnicodeDecodeError as error:
@@ -164,15 +196,36 @@ def _refuse_stray_lines(path: Path, text: str, first: int) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         if MARKER.match(line):
             prose = "[markdown]" in line
-        elif prose and line.strip() and not line.startswith("#"):
+        elif line.strip() and (number < first or (prose and not line.startswith("#"))):
             place = "before the first cell" if number < first else "in a prose cell, but is not a comment"
             raise CourseError(f"{path}, line {number}: this stands {place}; begin a cell with `# %%` before it.")
+
+
+def _refuse_invisible(path: Path, text: str) -> None:
+    """Characters that end a line for Python but not in an editor would move every line number, or split a cell."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line.splitlines()) > 1 or line.splitlines() not in ([], [line]):
+            sign = next(c for c in line if len(f"{c}x".splitlines()) > 1)
+            raise CourseError(f"{path}, line {number}: it holds the invisible character U+{ord(sign):04X}; remove it.")
+
+
+def _doubtful_marker(text: str, lines: list[int], cells: list[str]) -> int:
+    """Returns the line that is a marker for one reader of percent scripts and not for the other."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"\s*#\s*%%", line) and not MARKER.match(line):
+            return number
+    holding = (k for k, cell in enumerate(cells) if any(MARKER.match(line) for line in cell.splitlines()))
+    return lines[min(next(holding, 0) + 1, len(lines) - 1)]
 
 
 def _cell(path: Path, raw: Any, line: int) -> Cell:
     metadata = {key: value for key, value in raw.metadata.items() if key != "lines_to_next_cell"}
     roles = [role for role in ROLES if role in metadata]
-    if len(metadata) > 1 or len(roles) < len(metadata):
+    odd = raw.cell_type == "raw" or any(
+        value is not True if role == "setup" else not (isinstance(value, str) and value)
+        for role, value in metadata.items()
+    )
+    if odd or len(metadata) > 1 or len(roles) < len(metadata):
         raise CourseError(f"{path}, line {line}: this cell header is not understood; it may say one of {FORMS}.")
     role = roles[0] if roles else ""
     if role and (role == "written") != (raw.cell_type == "markdown"):
@@ -184,6 +237,9 @@ def _cell(path: Path, raw: Any, line: int) -> Cell:
 
 
 def _must_be_python(path: Path, text: str, line: int) -> None:
+    if "\0" in text:
+        number = text[: text.index("\0")].count("\n") + 1
+        raise CourseError(f"{path}, line {line + number}: it holds a null byte; remove it.")
     try:
         compile(text, str(path), "exec")
     except SyntaxError as error:
@@ -191,20 +247,17 @@ def _must_be_python(path: Path, text: str, line: int) -> None:
 
 
 def _import(path: Path) -> ModuleType:
-    _read(path)  # for its messages
-    name = f"checks_of_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    """Runs the file as a module, without byte code: that is taken for new where a file changes within a second."""
+    text = _read(path)
+    _must_be_python(path, text, 0)
+    name = f"checks_of_{path.parent.parent.name}_{path.stem}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # where `inspect` looks for the source of a class
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise CourseError(f"{path}, line {error.lineno}: {error.msg}.") from error
-    except Exception as error:
+        exec(compile(text, str(path), "exec"), vars(module))
+    except (Exception, SystemExit) as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         what = str(error) if isinstance(error, CourseError) else f"{type(error).__name__}: {error}"
         raise CourseError(f"{path}, line {lines[-1] if lines else 1}: {what}") from error
-    finally:
-        sys.modules.pop(name, None)
     return module

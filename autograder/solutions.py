@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from autograder.compare import describe
 from autograder.diagnosis import Known, Oracle, Property, unchanged_property
 from autograder.errors import CourseError
+from autograder.plain import Raised, Timeout
 from autograder.running import ask, sensitivity, values
 from autograder.tasks import Case, Solution, Task
 
@@ -55,6 +57,10 @@ def oracle(task: Task, reference: Reference, sheet: str, seed: int, cases: Itera
     chosen = list(task.cases if cases is None else cases)
     right = reference.objects(task)
     expected = values(ask(task, chosen, right, sheet, seed))
+    for case in chosen:
+        stopped = next((a for a in expected[case.name] if isinstance(a, Raised | Timeout)), None)
+        if stopped:
+            raise CourseError(f"{task.name}: in the case {case.name} the reference gives {describe(stopped)}.")
     properties = [
         Property(
             case.name,

@@ -27,7 +27,9 @@ def statements(text: str, where: str = "<text>") -> list[Statement]:
         tree = ast.parse(text)
     except SyntaxError as error:
         raise CourseError(f"{where}, line {error.lineno}: {error.msg}.") from error
-    lines = text.splitlines(keepends=True)
+    except ValueError as error:
+        raise CourseError(f"{where}: {error}.") from error
+    lines = _lines(text)
     return [_statement(node, lines) for node in tree.body]
 
 
@@ -56,13 +58,13 @@ def needed(all_statements: list[Statement], names: Iterable[str]) -> list[Statem
 
 def without_markers(text: str) -> str:
     """Returns `text` without the lines that mark a solution."""
-    return "\n".join(line for line in text.splitlines() if line.strip() not in REGION)
+    return "\n".join(line for line in _lines(text) if line.strip() not in REGION)
 
 
 def solution_lines(text: str) -> list[str]:
     """Returns the stripped lines between the solution markers of `text`."""
     lines, inside = [], False
-    for line in text.splitlines():
+    for line in _lines(text):
         if line.strip() in REGION:
             inside = line.strip() == REGION[0]
         elif inside and line.strip():
@@ -73,19 +75,24 @@ def solution_lines(text: str) -> list[str]:
 def undecorated(statement: Statement) -> str:
     """Returns a function's text without its decorators."""
     skip = statement.node.lineno - statement.line
-    return "\n".join(statement.text.splitlines()[skip:])
+    return "\n".join(_lines(statement.text)[skip:])
+
+
+def _lines(text: str) -> list[str]:
+    """Returns the lines as Python counts them: a form feed or U+2028 inside a string does not end one."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 def _statement(node: ast.stmt, lines: list[str]) -> Statement:
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(d.lineno for d in decorators)])
-    text = "".join(lines[first - 1 : node.end_lineno]).rstrip()
+    text = "\n".join(lines[first - 1 : node.end_lineno]).rstrip()
     table = symtable.symtable(text, "<statement>", "exec")
     defines = frozenset(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported())
     return Statement(text, first, node, defines, frozenset(_uses(table)))
 
 
 def _uses(table: symtable.SymbolTable) -> set[str]:
-    top = table.get_type() == "module"
-    found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    outer = table.get_type() in ("module", "class")  # a class body reads a global name even where it binds it, x = x
+    found = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (outer or s.is_global())}
     return found.union(*(_uses(child) for child in table.get_children()))

@@ -47,8 +47,11 @@ class Checker:
         """Returns the report on `task` for the objects in `namespace`, without showing it."""
         bundle = self._bundle or Bundle.read(self._path)
         self._bundle = bundle
-        judgement = examine(bundle.task(task), bundle.oracle(task), namespace, bundle.sheet, SEED)
-        return Report(judgement, hidden_cases=bundle.hidden_cases(task))
+        try:
+            asked, oracle, hidden = bundle.task(task), bundle.oracle(task), bundle.hidden_cases(task)
+        except (ArithmeticError, AttributeError, LookupError, NameError, SyntaxError, TypeError, ValueError) as error:
+            raise CourseError(f"{self._path.name} is damaged: copy it again from the release.") from error
+        return Report(examine(asked, oracle, namespace, bundle.sheet, SEED), hidden_cases=hidden)
 
 
 def open_checks(sheet: str, folder: str | Path = ".") -> Checker:

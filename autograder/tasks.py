@@ -84,6 +84,7 @@ class Task:
     cases: list[Case] = field(default_factory=list)
     variants: list[Solution] = field(default_factory=list)
     misconceptions: list[Solution] = field(default_factory=list)
+    taken: dict[str, str] = field(default_factory=lambda: {UNCHANGED: "every task"})  # names of the sheet's cases
 
     def case(
         self,
@@ -112,6 +113,8 @@ class Task:
                     f"{self.name}: the case `{case.name}` asks for {', '.join(unknown)}, "
                     f"but the task has only {', '.join(self.objects)} (and rng)."
                 )
+            self._must_be_new(case.name, {**self.taken, **{s.name: self.name for s in self._solutions}})
+            self.taken[case.name] = self.name
             self.cases.append(case)
             return function
 
@@ -129,11 +132,11 @@ class Task:
 
     def restyle(self, name: str, title: str, *, right: str, other: str) -> None:
         """Adds the reference with the text `right` replaced by `other` as another correct solution."""
-        self.variants.append(Solution(name, title, edit=Edit(right, other)))
+        self._add(self.variants, Solution(name, title, edit=Edit(right, other)))
 
     def slip(self, name: str, sentences: str, *, right: str, wrong: str, hidden_only: bool = False) -> None:
         """Adds the reference with the text `right` replaced by `wrong` as a known mistake."""
-        self.misconceptions.append(Solution(name, sentences, edit=Edit(right, wrong), hidden_only=hidden_only))
+        self._add(self.misconceptions, Solution(name, sentences, edit=Edit(right, wrong), hidden_only=hidden_only))
 
     def _replacing(
         self, solutions: list[Solution], text: str, replaces: str | None, hidden_only: bool
@@ -145,10 +148,23 @@ class Task:
             raise CourseError(f"{self.name}: “{text}” replaces {target}, which is not one of its objects.")
 
         def add(replacement: F) -> F:
-            solutions.append(Solution(replacement.__name__, text, target, replacement, hidden_only=hidden_only))
+            self._add(solutions, Solution(replacement.__name__, text, target, replacement, hidden_only=hidden_only))
             return replacement
 
         return add
+
+    @property
+    def _solutions(self) -> list[Solution]:
+        return [*self.variants, *self.misconceptions]
+
+    def _add(self, solutions: list[Solution], solution: Solution) -> None:
+        self._must_be_new(solution.name, {**self.taken, **{s.name: self.name for s in self._solutions}})
+        solutions.append(solution)
+
+    def _must_be_new(self, name: str, taken: dict[str, str]) -> None:
+        """A case is found by its name among those of the whole sheet, a solution among those of its task."""
+        if name in taken:
+            raise CourseError(f"{self.name}: {name} is already the name of something in {taken[name]}; choose another.")
 
 
 @dataclass(frozen=True)
@@ -178,7 +194,8 @@ class Sheet:
         self._must_be_new(name)
         if points <= 0:
             raise CourseError(f"{self.name}: the task {name} needs more than 0 points.")
-        self.tasks[name] = Task(name, points, tuple(objects or (name,)), may_change_inputs)
+        taken = next((task.taken for task in self.tasks.values()), {UNCHANGED: "every task"})
+        self.tasks[name] = Task(name, points, tuple(objects or (name,)), may_change_inputs, taken=taken)
         return self.tasks[name]
 
     def written(self, name: str, *, rubric: list[tuple[str, float]], points: float | None = None) -> Written:

@@ -1,0 +1,482 @@
+"""Judging: points, recognized misconceptions, and remarks, for what students hand in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autograder.checking import examine
+from autograder.compare import Difference
+from autograder.diagnosis import Judgement, Known, Oracle, Property, Verdict, judge, unchanged_property
+from autograder.plain import Plain, Raised
+from autograder.report import Report
+from autograder.running import Answer, Call
+from autograder.solutions import Reference, oracle
+from autograder.tasks import UNCHANGED, Sheet, Task
+
+SEED = 3
+GIVEN = "import numpy as np"
+SOLUTION = '''\
+def center(x):
+    """Returns x minus the mean of each column."""
+    return x - x.mean(axis=0)
+
+
+def spread(x):
+    return np.sqrt(((x - x.mean(axis=0)) ** 2).mean(axis=0))
+'''
+
+
+def two_objects() -> Task:
+    """A task of two functions with a visible and a hidden case each, and mistakes in both."""
+    task = Sheet("sheet").task("standardize", points=4, objects=["center", "spread"])
+
+    @task.case("each column has mean 0")
+    def means(center: Any, rng: np.random.Generator) -> Any:
+        return center(rng.normal(size=(4, 3)))
+
+    @task.case("each column has its spread")
+    def spreads(spread: Any, rng: np.random.Generator) -> Any:
+        return spread(rng.normal(size=(5, 2)))
+
+    @task.case("one row has no spread", hidden=True)
+    def one_row(spread: Any, rng: np.random.Generator) -> Any:
+        return spread(rng.normal(size=(1, 3))) + 1
+
+    @task.case("a table of one column keeps its shape", hidden=True)
+    def one_column(center: Any, rng: np.random.Generator) -> Any:
+        return center(rng.normal(size=(3, 1)))
+
+    @task.misconception("Over which axis do the examples run?", replaces="center")
+    def wrong_axis(x: Any) -> Any:
+        return x - x.mean(axis=1, keepdims=True)
+
+    @task.misconception("Is it the variance that is asked for?", replaces="spread")
+    def variance(x: Any) -> Any:
+        return x.var(axis=0)
+
+    @task.misconception("Do you divide by the number of examples, or by one less?", replaces="spread")
+    def one_less(x: Any) -> Any:
+        return x.std(axis=0, ddof=1) if len(x) > 1 else x.std(axis=0)
+
+    @task.misconception("You change the array that you were given.", replaces="center")
+    def in_place(x: Any) -> Any:
+        x -= x.mean(axis=0)
+        return x
+
+    @task.misconception("What does the shape of the means have to be?", replaces="center")
+    def crashes(x: Any) -> Any:
+        raise ValueError("operands could not be broadcast together")
+
+    @task.misconception("What if there is one example?", replaces="spread", hidden_only=True)
+    def one_row_fails(x: Any) -> Any:
+        return x.std(axis=0) if len(x) > 1 else x.std(axis=0) + 1
+
+    return task
+
+
+TASK = two_objects()
+REFERENCE = Reference(GIVEN, SOLUTION)
+TRUTH = oracle(TASK, REFERENCE, "sheet", SEED)
+RIGHT = REFERENCE.objects(TASK)
+
+
+def graded(**objects: Any) -> Judgement:
+    """Returns the judgement of the reference with some of its objects replaced."""
+    return examine(TASK, TRUTH, {**RIGHT, **objects}, "sheet", SEED)
+
+
+def mistake(name: str) -> Callable[..., Any]:
+    return next(m.replacement for m in TASK.misconceptions if m.name == name)
+
+
+def failed(judgement: Judgement) -> list[str]:
+    return [v.property.name for v in judgement.verdicts if not v.holds]
+
+
+def names(judgement: Judgement) -> list[str]:
+    return [known.name for known in judgement.misconceptions]
+
+
+def first_kind(judgement: Judgement) -> str:
+    first = judgement.first_failure
+    assert first is not None
+    assert first.difference is not None
+    return first.difference.kind
+
+
+# ---- what is right
+
+
+def test_the_reference_gets_full_points_and_nothing_is_said() -> None:
+    judgement = graded()
+    assert (judgement.points, failed(judgement), names(judgement), judgement.remarks) == (4.0, [], [], [])
+    assert judgement.first_failure is None
+    assert Report(judgement).message() == ""
+
+
+@pytest.mark.parametrize(
+    "center",
+    [
+        lambda x: x - np.einsum("bd->d", x) / len(x),
+        lambda x: np.asfortranarray(x - x.mean(0)),
+        lambda x: (x - x.mean(0)).astype("f4"),
+    ],
+    ids=["einsum", "Fortran order", "float32"],
+)
+def test_other_right_ways_get_full_points(center: Any) -> None:
+    assert graded(center=center).points == 4
+
+
+def test_prints_warnings_and_views_are_remarked_and_cost_nothing() -> None:
+    import warnings
+
+    def center(x: Any) -> Any:
+        print("here")
+        warnings.warn("careful", stacklevel=1)
+        return x - x.mean(axis=0)
+
+    judgement = graded(center=center)
+    assert judgement.points == 4
+    assert judgement.remarks == ["What your code prints is not shown here.", "Your code warned: UserWarning: careful"]
+
+
+def test_a_result_that_is_a_view_is_remarked() -> None:
+    task = Sheet("sheet").task("flip", points=1)
+    task.case("reversed")(elsewhere("def reversed_(flip, rng):\n    return flip(rng.normal(size=4))", "reversed_"))
+    reference = Reference("", "def flip(x):\n    return x[::-1].copy()")
+    truth = oracle(task, reference, "sheet", 0)
+    judgement = examine(task, truth, {"flip": lambda x: x[::-1]}, "sheet", 0)
+    assert judgement.points == 1
+    assert judgement.remarks == ["The result shares its memory with `x`: a change of one is a change of the other."]
+
+
+def elsewhere(source: str, name: str) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<visible cases>", "exec"), namespace)
+    return namespace[name]
+
+
+# ---- what is wrong
+
+
+def test_a_known_mistake_is_named_for_each_property_that_shows_it() -> None:
+    judgement = graded(center=mistake("wrong_axis"))
+    assert failed(judgement) == ["means", "one_column"]
+    assert [v.misconception.name for v in judgement.verdicts if v.misconception] == ["wrong_axis", "wrong_axis"]
+    assert judgement.points == 2
+
+
+def test_two_mistakes_in_one_task_are_both_found() -> None:
+    judgement = graded(center=mistake("wrong_axis"), spread=mistake("variance"))
+    assert names(judgement) == ["wrong_axis", "variance"]
+    message = Report(judgement).message()
+    assert "Over which axis" in message
+    assert judgement.points == 1  # of four properties, `one_row` holds
+
+
+def test_a_mistake_that_a_holding_property_contradicts_is_out() -> None:
+    """A wrong axis that is right for one column is not `wrong_axis`, which would fail there as well."""
+
+    def center(x: Any) -> Any:
+        return x - x.mean(axis=1, keepdims=True) if x.shape[1] > 1 else x - x.mean(axis=0)
+
+    judgement = graded(center=center)
+    assert failed(judgement) == ["means"]
+    assert names(judgement) == []
+    assert first_kind(judgement) == "value"
+
+
+@pytest.mark.parametrize("name", [m.name for m in TASK.misconceptions])
+def test_each_mistake_gets_its_own_sentences_first(name: str) -> None:
+    solution = next(m for m in TASK.misconceptions if m.name == name)
+    judgement = graded(**{solution.replaces: solution.replacement})
+    assert names(judgement)[0] == name
+    assert judgement.points < 4
+    assert solution.text in " ".join(Report(judgement).message().split())
+
+
+def test_a_mistake_that_nobody_named_gets_a_true_and_short_message() -> None:
+    judgement = graded(center=lambda x: 3 * (x - x.mean(axis=0)))
+    assert names(judgement) == []
+    message = Report(judgement).message()
+    assert "All your values are 3 times the expected ones." in message
+    assert len(message.splitlines()) <= 12
+
+
+def test_another_exception_of_the_same_name_is_another_mistake() -> None:
+    def center(x: Any) -> Any:
+        raise ValueError("something else")
+
+    assert names(graded(center=center)) == []
+    assert names(graded(center=mistake("crashes"))) == ["crashes"]
+
+
+def test_code_that_never_comes_to_an_end_is_not_taken_for_another_that_does_not() -> None:
+    """Both fail the property of unchanged inputs, because nothing ran: that is no evidence for either."""
+    task = Sheet("sheet").task("half", points=1)
+    task.case("half")(elsewhere("def halves(half, rng):\n    return half(rng.normal())", "halves"))
+    task.misconception("Which type does a parameter have?")(
+        elsewhere("def of_text(x):\n    raise TypeError('text')", "of_text")
+    )
+    truth = oracle(task, Reference("", "def half(x):\n    return x / 2"), "sheet", 0)
+
+    def half(x: Any) -> Any:
+        raise KeyError("other")
+
+    judgement = examine(task, truth, {"half": half}, "sheet", 0)
+    assert failed(judgement) == ["halves", UNCHANGED]
+    assert names(judgement) == []
+    assert "KeyError" in Report(judgement).message()
+
+
+class Equal:
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __add__(self, other: Any) -> "Equal":
+        return self
+
+
+def loop(x: Any) -> Any:
+    while True:
+        pass
+
+
+def not_yet(x: Any) -> Any:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("center", "kind", "said"),
+    [
+        (lambda x: None, "none", "Does every path of the function end in `return`?"),
+        (lambda x: Equal(), "type", "an object of type Equal"),
+        (lambda x: x.tolist(), "type", "a tuple or list of 4"),
+        (lambda x: (x - x.mean(0)).T, "shape", "That is the transposed shape."),
+        (lambda x: (x - x.mean(0)).astype("f2"), "dtype", "float16"),
+        (lambda x: x * np.nan, "not finite", "got       nan"),
+        (lambda: 0, "raised", "takes 0 positional arguments but 1 was given"),
+        (lambda x: 1 / 0, "raised", "the exception ZeroDivisionError: division by zero"),
+        (lambda x: exit(3), "raised", "the exception SystemExit: 3"),
+        (not_yet, "raised", "the exception NotImplementedError"),
+    ],
+    ids=[
+        "None",
+        "equals everything",
+        "list",
+        "transposed",
+        "float16",
+        "NaN",
+        "too few parameters",
+        "crash",
+        "exit",
+        "not written",
+    ],
+)
+def test_the_message_says_what_came(center: Any, kind: str, said: str) -> None:
+    judgement = graded(center=center)
+    assert first_kind(judgement) == kind
+    assert said in Report(judgement).message()
+    assert judgement.points <= 2
+
+
+def test_a_changed_input_is_named_and_costs_as_much_as_a_property() -> None:
+    judgement = graded(center=lambda x: np.subtract(x, x.mean(axis=0), out=x) + 0)
+    assert failed(judgement) == [UNCHANGED]
+    assert judgement.points == 3.2  # 4 · 4 / (4 + 1)
+    message = Report(judgement).message()
+    assert "the inputs are left as they were" in message
+    assert "`x`" in message
+
+
+def test_a_task_that_may_change_its_inputs_is_not_judged_by_that() -> None:
+    task = Sheet("sheet").task("fill", points=1, may_change_inputs=True)
+    task.case("ones")(elsewhere("def ones(fill, rng):\n    x = rng.normal(size=3)\n    fill(x)\n    return x", "ones"))
+    truth = oracle(task, Reference("", "def fill(x):\n    x[:] = 1"), "sheet", 0)
+    assert UNCHANGED not in [p.name for p in truth.properties]
+    assert examine(task, truth, {"fill": lambda x: x.fill(1)}, "sheet", 0).points == 1
+
+
+def test_code_that_does_not_end_earns_what_it_answered_before_and_says_so() -> None:
+    task = Sheet("sheet").task("half", points=2)
+    task.case("small", limit=0.2, draws=1)(elsewhere("def small(half):\n    return half(2)", "small"))
+    task.case("large", limit=0.2, draws=1)(elsewhere("def large(half):\n    return half(9)", "large"))
+    task.case("hidden", limit=0.2, draws=1, hidden=True)(elsewhere("def other(half):\n    return half(4)", "other"))
+    truth = oracle(task, Reference("", "def half(x):\n    return x / 2"), "sheet", 0)
+    judgement = examine(task, truth, {"half": lambda x: x / 2 if x < 5 else loop(x)}, "sheet", 0)
+    assert failed(judgement) == ["large", "other"]
+    assert judgement.points == 0.67
+    assert "nothing within 0.2 seconds" in Report(judgement).message()
+
+
+# ---- what cannot be asked
+
+
+@pytest.mark.parametrize(
+    ("namespace", "said"),
+    [
+        ({}, "The notebook has no `center`."),
+        ({"centre": len}, "The notebook has no `center`. It has `centre`: a misspelling?"),
+        (
+            {"Center": len, "_center": len, "center_": 3},
+            "The notebook has no `center`. It has `Center`: a misspelling?",
+        ),
+        ({"entirely_different": len}, "The notebook has no `center`."),
+        ({"center": 3}, "`center` is an object of type int, not something to call."),
+        ({"center": None}, "`center` is an object of type NoneType, not something to call."),
+        ({"center": len}, "The notebook has no `spread`."),
+        ({"center": not_yet, "spread": not_yet}, "This task is not solved yet."),
+    ],
+    ids=["empty", "misspelled", "another case", "unlike", "number", "None", "second missing", "untouched stub"],
+)
+def test_what_cannot_be_asked_is_said_in_a_sentence_and_earns_nothing(namespace: dict[str, Any], said: str) -> None:
+    judgement = examine(TASK, TRUTH, namespace, "sheet", SEED)
+    assert judgement.points == 0
+    assert not any(v.holds for v in judgement.verdicts)
+    message = Report(judgement).message().splitlines()
+    assert said in message
+    assert len(message) >= 3  # a hint follows
+
+
+# ---- points
+
+
+def verdict(weight: float, holds: bool, *, hidden: bool = False, penalty: float = 0.0, name: str = "p") -> Verdict:
+    item = Property(name, "title", hidden, weight, [], penalty=penalty)
+    return Verdict(item, None if holds else Difference("value", "1", "2"))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "points"),
+    [
+        ([verdict(1, True), verdict(1, True)], 3.0),
+        ([verdict(1, False), verdict(1, False)], 0.0),
+        ([verdict(1, True), verdict(2, False)], 1.0),
+        ([verdict(1, True), verdict(1, True), verdict(1, True), verdict(4, False)], 1.29),
+        ([verdict(0.1, True)] * 7, 3.0),
+        ([verdict(1, True), verdict(0, False, penalty=1)], 1.5),
+        ([verdict(1, False), verdict(0, True, penalty=1)], 0.0),
+        ([verdict(0, True)], 0.0),
+        ([], 0.0),
+    ],
+    ids=[
+        "all",
+        "none",
+        "a third",
+        "rounded",
+        "sums of tenths",
+        "penalty",
+        "only the penalty's property holds",
+        "no weights",
+        "no properties",
+    ],
+)
+def test_points_are_the_share_of_weights_that_hold(verdicts: list[Verdict], points: float) -> None:
+    assert Judgement("task", 3, verdicts).points == points
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], np.zeros(2), float("nan"), Equal()], ids=str)
+def test_a_function_that_does_nothing_earns_nothing(value: Any) -> None:
+    assert graded(center=lambda *_: value, spread=lambda *_: value).points == 0
+
+
+def test_the_first_failure_is_visible_and_known_where_there_is_one() -> None:
+    known = Known("mistake", "sentences", {})
+    hidden_known = Verdict(verdict(1, False, hidden=True).property, Difference("value", "1", "2"), [], known)
+    visible, visible_known = (
+        verdict(1, False),
+        Verdict(verdict(1, False).property, Difference("value", "1", "2"), [], known),
+    )
+    assert Judgement("t", 1, [verdict(1, True), hidden_known, visible]).first_failure is visible
+    assert Judgement("t", 1, [visible, hidden_known, visible_known]).first_failure is visible_known
+    assert Judgement("t", 1, [hidden_known]).first_failure is hidden_known
+
+
+def test_each_recognized_mistake_is_counted_once_the_explained_one_first() -> None:
+    one, two = Known("one", "", {}), Known("two", "", {})
+    verdicts = [
+        Verdict(verdict(1, False, hidden=h).property, Difference("value", "1", "2"), [], k)
+        for h, k in [(True, one), (False, two), (True, one), (False, two)]
+    ]
+    assert [k.name for k in Judgement("t", 1, verdicts).misconceptions] == ["two", "one"]
+
+
+# ---- recognition, on plain answers
+
+
+def small_oracle(known: list[tuple[str, dict[str, list[Plain]]]]) -> Oracle:
+    properties = [Property(name, name, False, 1.0, [1.0, 2.0]) for name in "abc"]
+    return Oracle("task", 3, properties, lambda: [Known(name, name, answers) for name, answers in known])
+
+
+def answered(**drawn: list[Plain]) -> dict[str, list[Answer]]:
+    return {name: [Answer(value) for value in draws] for name, draws in drawn.items()}
+
+
+RIGHT_ONES: list[Plain] = [1.0, 2.0]
+WRONG: list[Plain] = [5.0, 6.0]
+OTHER: list[Plain] = [7.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("known", "got", "found"),
+    [
+        ([("m", {"a": WRONG})], {"a": WRONG}, {"a": "m"}),
+        ([("m", {"a": WRONG})], {"a": [5.0, 6.1]}, {}),
+        ([("m", {"a": WRONG, "b": WRONG})], {"a": WRONG}, {}),
+        ([("m", {"a": WRONG, "b": RIGHT_ONES})], {"a": WRONG}, {"a": "m"}),
+        ([("m", {"a": WRONG, "b": WRONG})], {"a": WRONG, "b": OTHER}, {"a": "m"}),
+        ([("m", {"a": WRONG}), ("n", {"a": WRONG})], {"a": WRONG}, {"a": "m"}),
+        ([("m", {"a": WRONG}), ("n", {"a": WRONG, "b": OTHER})], {"a": WRONG, "b": OTHER}, {"a": "n", "b": "n"}),
+        ([("m", {"a": WRONG}), ("n", {"b": OTHER})], {"a": WRONG, "b": OTHER}, {"a": "m", "b": "n"}),
+        ([("m", {})], {"a": WRONG}, {}),
+        ([("m", {"a": [Raised("ValueError", "x")] * 2})], {"a": [Raised("ValueError", "x")] * 2}, {"a": "m"}),
+        ([("m", {"a": [Raised("ValueError", "x")] * 2})], {"a": [Raised("ValueError", "y")] * 2}, {}),
+        ([("m", {"a": [Raised("NotImplementedError", "")] * 2})], {"a": [Raised("NotImplementedError", "")] * 2}, {}),
+        ([("m", {"a": [None, None]})], {"a": [None, None]}, {"a": "m"}),
+    ],
+    ids=[
+        "shown",
+        "one draw differs",
+        "contradicted",
+        "like the reference elsewhere",
+        "unlike elsewhere",
+        "tie",
+        "explains more",
+        "two mistakes",
+        "stored nowhere",
+        "same exception",
+        "other message",
+        "stub",
+        "None",
+    ],
+)
+def test_a_misconception_is_recognized_by_all_that_it_answers(
+    known: list[tuple[str, dict[str, list[Plain]]]], got: dict[str, list[Plain]], found: dict[str, str]
+) -> None:
+    judgement = judge(small_oracle(known), answered(**{"a": RIGHT_ONES, "b": RIGHT_ONES, "c": RIGHT_ONES, **got}))
+    assert {v.property.name: v.misconception.name for v in judgement.verdicts if v.misconception} == found
+
+
+def test_the_smallest_input_that_shows_the_failure_is_kept() -> None:
+    def answer(value: float, length: int) -> Answer:
+        return Answer(value, [Call("f", {"x": [0] * length})])
+
+    answers = {
+        "a": [answer(9.0, 5), answer(9.0, 3)],
+        "b": [answer(1.0, 1), answer(9.0, 8)],
+        "c": [answer(1.0, 1), answer(2.0, 1)],
+    }
+    verdicts = judge(small_oracle([]), answers).verdicts
+    shown = [len(v.calls[0].arguments["x"]) if v.calls else None for v in verdicts]  # type: ignore[arg-type]
+    assert shown == [3, 8, None]
+
+
+def test_the_property_of_unchanged_inputs_earns_nothing_by_itself() -> None:
+    item = unchanged_property()
+    assert (item.weight, item.penalty, item.hidden) == (0.0, 1.0, False)
