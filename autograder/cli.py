@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "misconception is recognized, nothing leaks into the release, everything built is fresh.",
     )
     check.add_argument("names", nargs="*", metavar="NAME", help="a sheet or lecture (default: all)")
+    check.add_argument("--build", action="store_true", help="build what is stale first: one command after an edit")
     check.set_defaults(run=_check)
 
     gradebook = commands.add_parser(
@@ -92,7 +93,7 @@ def _build(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from autograder import authoring
 
-    return authoring.check(options.names)
+    return authoring.check(options.names, build_first=options.build)
 
 
 def _gradebook(options: argparse.Namespace) -> int:

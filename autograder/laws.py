@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ from autograder.sheets import Cell, SheetText
 from autograder.solutions import Reference, oracle
 from autograder.tasks import Sheet, Solution, Task
 
+Spread = Callable[[Callable[[tuple[str, int]], "Evidence"], list[tuple[str, int]]], Iterable["Evidence"]]
 SEEDS = (1, 2, 3)
 STUB = "raise NotImplementedError()"
 POINTS = re.compile(r"\b(\d+(\.\d+)?|one|two|three|four|five)\s+(points?|marks?)\b", re.IGNORECASE)
@@ -72,22 +74,39 @@ def structure(place: SheetPlace, text: SheetText, sheet: Sheet) -> list[Problem]
     return problems or _running(place, text, sheet)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the proof for one task under one seed brought: problems, and the cases that some misconception fails."""
+
+    problems: list[Problem]
+    useful: set[str]
+
+
 def prove(
-    place: SheetPlace,
-    text: SheetText,
-    sheet: Sheet,
-    seeds: Iterable[int] = SEEDS,
-    done: Callable[[str], None] = lambda name: None,
+    place: SheetPlace, text: SheetText, sheet: Sheet, seeds: Iterable[int] = SEEDS, spread: Spread = map
 ) -> list[Problem]:
-    """Laws 2, 3 and 4 for every task, under every seed; calls `done` with each task's name."""
-    problems: list[Problem] = []
+    """Laws 2, 3 and 4 for every task, under every seed. `spread` maps the proof over its parts, on all cores say."""
+    parts = [(task, seed) for task in sheet.tasks for seed in seeds]
+    evidence = list(spread(partial(prove_part, place, text, sheet), parts))
+    useful = set().union(*(part.useful for part in evidence))
+    found = [problem for part in evidence for problem in part.problems]
+    return list(dict.fromkeys([*found, *_idle_cases(place, sheet, useful)]))
+
+
+def prove_part(place: SheetPlace, text: SheetText, sheet: Sheet, part: tuple[str, int]) -> Evidence:
+    """Laws 2 and 3 for one task under one seed."""
+    name, seed = part
+    proof = _Proof(place, sheet, sheet.tasks[name], text.reference(name), _cell_of(text, name))
+    return Evidence(proof.under(seed), proof.failed)
+
+
+def _idle_cases(place: SheetPlace, sheet: Sheet, useful: set[str]) -> Iterator[Problem]:
+    """Law 4."""
     for task in sheet.tasks.values():
-        proof = _Proof(place, sheet, task, text.reference(task.name), _cell_of(text, task.name))
-        for seed in seeds:
-            problems += proof.under(seed)
-        problems += proof.idle_cases()
-        done(task.name)
-    return list(dict.fromkeys(problems))
+        for case in task.cases:
+            if case.name not in useful:
+                sentence = f"{task.name}: no misconception fails the case “{case.title}”; add one, or drop it."
+                yield Problem(place.checks, line_of(place.checks, case.name), sentence)
 
 
 @dataclass
@@ -109,12 +128,6 @@ class _Proof:
             return [*self._right(truth, seed), *self._stub(truth, seed), *self._wrong(truth, seed)]
         except CourseError as error:
             return [self._problem(self.task.name, str(error))]
-
-    def idle_cases(self) -> list[Problem]:
-        """Law 4, after all seeds."""
-        sentence = f"{self.task.name}: no misconception fails the case “{{}}”; add one, or drop it."
-        idle = [case for case in self.task.cases if case.name not in self.failed]
-        return [self._problem(case.name, sentence.format(case.title)) for case in idle]
 
     def _right(self, truth: Oracle, seed: int) -> Iterator[Problem]:
         for other in (None, *self.task.variants):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from mini import write_course
+from tests.mini import write_course
 from nbclient import NotebookClient
 
 from autograder import build, gradebook

@@ -81,7 +81,7 @@ def clouds_are_separated(perceptron_update, rng):
     y = np.repeat([-1, 1], 15)
     x = rng.uniform(-1, 1, size=(30, 4)) + 3 + 1.5 * y[:, None]
     w, b = np.zeros(4), 0.0
-    for _ in range(200):
+    for _ in range(40):
         w, b = perceptron_update(w, b, x, y)
     return w, b, y * (x @ w + b) > 0
 
