@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from autograder.compare import Difference
-from autograder.diagnosis import Judgement, Oracle, judge, unable
+from autograder.diagnosis import Judgment, Oracle, judge, unable
 from autograder.plain import Raised, type_name
 from autograder.running import ask
 from autograder.tasks import Task
 
 
-def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str, seed: int) -> Judgement:
-    """Returns the judgement of the objects of `task` in `namespace`, a student's global names."""
+def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str, seed: int) -> Judgment:
+    """Returns the judgment of the objects of `task` in `namespace`, a student's global names."""
     if problem := _missing(task, namespace):
         return unable(oracle, problem)
     asked = {p.name for p in oracle.properties}

@@ -114,15 +114,7 @@ def _gradebook(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from autograder import demo
-    from autograder.course import find_course
-    from autograder.files import saying_where
 
-    into, mark = options.into or find_course().root / "demo", "nbgrader_config.py"
-    with saying_where(into):
-        if into.exists() and any(into.iterdir()):  # the demo empties the folder
-            config = into / mark
-            if not config.is_file() or config.read_bytes() != demo.CONFIG.encode():
-                raise CourseError(f"{into} is not empty and not an earlier sample class: name another one with --into.")
     return demo.run(options.sheet, options.into)
 
 

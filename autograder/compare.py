@@ -250,7 +250,8 @@ def _first(wrong: np.ndarray) -> tuple[int, ...]:
 
 
 def _first_difference(wanted: np.ndarray, given: np.ndarray, index: tuple[int, ...]) -> str:
-    if wanted.size == 1 and _number(wanted[index]) != _number(given[index]):
+    plainly_seen = wanted.size <= SHOWN and not any(index) and _number(wanted[index]) != _number(given[index])
+    if plainly_seen:
         return ""
     one, other = _pair(wanted[index], given[index])
     return f"\nfirst difference at {list(index)}: {one} expected, {other} came"
@@ -267,8 +268,17 @@ def _show(values: np.ndarray, rows: int = SHOWN) -> str:
         return _number(values.reshape(-1)[0]) + (f" in shape {values.shape}" if values.ndim else "")
     if values.size > SHOWN:
         return f"an array of shape {values.shape}"
-    text = np.array2string(values, precision=4, suppress_small=False, separator=", ", max_line_width=100)
+    text = np.array2string(values, separator=", ", max_line_width=100, formatter=_formatter(values))  # type: ignore[arg-type]
     return text if len(text.splitlines()) <= rows else f"an array of shape {values.shape}"
+
+
+def _formatter(values: np.ndarray) -> dict[str, Any]:
+    """Returns how the floats of an array are printed: four decimals where that shows them all, else four digits."""
+    if values.dtype.kind != "f":
+        return {}
+    size = np.abs(values[np.isfinite(values) & (values != 0)])
+    plainly = not size.size or (size.min() >= 1e-3 and size.max() < 1e4)
+    return {"float_kind": lambda x: f"{x:.4f}" if plainly else f"{x:.4g}"}
 
 
 def show(leaf: Plain) -> str:

@@ -27,8 +27,8 @@ from autograder.laws import STUB
 from autograder.sheets import load_checks, read_sheet
 from autograder.tasks import Solution, Task
 
-CONFIG = """\
-# The sample class's own course folder, graded with the same configuration as the course.
+MARK = "# The course folder of a sample class, made and emptied by `autograder demo`.\n"
+CONFIG = f"""{MARK}
 from autograder.nbgrader_steps import configure
 
 c = get_config()
@@ -144,8 +144,9 @@ def run(sheet: str, into: Path | None) -> int:
     place = course.find(sheet)
     if not isinstance(place, SheetPlace):
         raise CourseError(f"{sheet} is a lecture; name a sheet, such as {course.sheets[0].name}.")
-    authoring.build([f"{place.module}/{place.name}"])
     root = (into or course.root / "demo").absolute()
+    _must_be_ours(root)
+    authoring.build([f"{place.module}/{place.name}"])
     console = Console(stderr=True)
     members = list(SampleClass(place).members())
     _fresh_folder(root, course, place)
@@ -182,11 +183,18 @@ def _lines(root: Path, each: str, command: str, *arguments: str) -> Iterator[str
         raise CourseError(f"nbgrader {command} failed while the sample class was graded: read the end of {log}.")
 
 
-def _fresh_folder(root: Path, course: Course, place: SheetPlace) -> None:
-    """Makes an empty course folder, replacing only a folder that an earlier demo made."""
+def _must_be_ours(root: Path) -> None:
+    """Raises CourseError where `root`, which will be emptied, holds anything but an earlier sample class."""
+    config = root / "nbgrader_config.py"
     with saying_where(root):
-        if root.exists() and not (root / "nbgrader_config.py").is_file() and any(root.iterdir()):
-            raise CourseError(f"{root} is not empty and not an earlier sample class: name another folder with --into.")
+        ours = config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+        if root.exists() and any(root.iterdir()) and not ours:
+            raise CourseError(f"{root} is not empty and not an earlier sample class: name another one with --into.")
+
+
+def _fresh_folder(root: Path, course: Course, place: SheetPlace) -> None:
+    """Makes an empty course folder in place of an earlier one."""
+    with saying_where(root):
         if root.exists():
             shutil.rmtree(root)
         shutil.copytree(course.root / "source" / place.module, root / "source" / place.module)

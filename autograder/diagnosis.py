@@ -1,7 +1,7 @@
 """Judging: compares answers with the expected ones and recognizes misconceptions by what they answer.
 
 An `Oracle` knows, for one task, what the reference answers and what each misconception answers. It comes from a
-public bundle (visible cases only, see `bundle`) or from running the solutions (see `solutions`); the judgement is
+public bundle (visible cases only, see `bundle`) or from running the solutions (see `solutions`); the judgment is
 the same, which is why a student and a grader read the same sentence.
 """
 
@@ -91,7 +91,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """All verdicts of one task, with remarks that cost nothing."""
 
     task: str
@@ -131,8 +131,8 @@ def unchanged_property() -> Property:
     return Property(UNCHANGED, UNCHANGED_TITLE, False, 0.0, [[]], penalty=1.0)
 
 
-def judge(oracle: Oracle, answers: Answers) -> Judgement:
-    """Returns the judgement of `answers`."""
+def judge(oracle: Oracle, answers: Answers) -> Judgment:
+    """Returns the judgment of `answers`."""
     got = values(answers)
     failed = {p.name: found for p in oracle.properties if (found := p.difference(p.expected, got[p.name]))}
     named = _recognize(oracle, got, failed) if failed else {}
@@ -143,12 +143,12 @@ def judge(oracle: Oracle, answers: Answers) -> Judgement:
             difference = _changed(got[UNCHANGED][0])
         calls = _smallest_calls(item, got[item.name], answers.get(item.name, [])) if difference else []
         verdicts.append(Verdict(item, difference, calls, named.get(item.name)))
-    return Judgement(oracle.task, oracle.points, verdicts, _remarks(oracle, answers))
+    return Judgment(oracle.task, oracle.points, verdicts, _remarks(oracle, answers))
 
 
-def unable(oracle: Oracle, difference: Difference) -> Judgement:
-    """Returns the judgement of a task that could not be asked at all (a missing name, say): nothing holds."""
-    return Judgement(oracle.task, oracle.points, [Verdict(item, difference) for item in oracle.properties])
+def unable(oracle: Oracle, difference: Difference) -> Judgment:
+    """Returns the judgment of a task that could not be asked at all (a missing name, say): nothing holds."""
+    return Judgment(oracle.task, oracle.points, [Verdict(item, difference) for item in oracle.properties])
 
 
 def _recognize(oracle: Oracle, got: dict[str, Drawn], failed: dict[str, Any]) -> dict[str, Known]:

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from autograder.errors import CourseError
 from autograder.notebooks import task_of
 from autograder.report import MIME
+
+WIDEST = 400  # columns; a line that is too long for a terminal is wrapped, never cut
 
 
 @dataclass
@@ -77,18 +81,21 @@ def show(grades: Grades) -> None:
     for number, (task, points) in enumerate(grades.maximum.items(), 1):
         hand = ", graded by hand" if task in grades.by_hand else ""
         console.print(f"  {number}  {task} ({points:g} points{hand})")
-    console.print(_table(grades))
+    table = _table(grades)
+    width = max(console.width, Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum)
+    console.print(table, width=width, crop=False, soft_wrap=True)
     for row in grades.rows:
         for line in [*row.misconceptions, *row.notes]:
             console.print(f"  {row.student}: {line}", soft_wrap=True)
 
 
 def _table(grades: Grades) -> Table:
-    made = Table(caption="· waits for a person", caption_justify="left")
-    made.add_column("student", no_wrap=True)
+    made = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="· waits for a person", caption_justify="left")
+    longest = max((len(row.student) for row in grades.rows), default=0)
+    made.add_column("student", no_wrap=True, min_width=longest)
     for number in range(1, len(grades.maximum) + 1):
-        made.add_column(str(number), justify="right", no_wrap=True)
-    made.add_column("by machine", justify="right", no_wrap=True)
+        made.add_column(str(number), justify="right", no_wrap=True, min_width=4)
+    made.add_column("by machine", justify="right", no_wrap=True, min_width=10)
     for row in grades.rows:
         points = ["·" if row.points[task] is None else f"{row.points[task]:g}" for task in grades.maximum]
         made.add_row(row.student, *points, f"{grades.percent(row):.0f} %")

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from autograder import source
 from autograder.checking import examine
 from autograder.course import SheetPlace
-from autograder.diagnosis import Judgement, Known, Oracle, judge
+from autograder.diagnosis import Judgment, Known, Oracle, judge
 from autograder.errors import CourseError
 from autograder.report import Report
 from autograder.running import Answers, ask, values
@@ -131,21 +131,21 @@ class _Proof:
 
     def _right(self, truth: Oracle, seed: int) -> Iterator[Problem]:
         for other in (None, *self.task.variants):
-            judgement = self._examine(truth, self.reference.objects(self.task, other), seed)
-            if judgement.points != self.task.points:
+            judgment = self._examine(truth, self.reference.objects(self.task, other), seed)
+            if judgment.points != self.task.points:
                 who = f"the variant {other.name}" if other else "the reference itself"
-                what = Report(judgement).message()
+                what = Report(judgment).message()
                 sentence = (
-                    f"{self.task.name}: {who} gets {judgement.points:g} of {self.task.points:g} under seed {seed}:"
+                    f"{self.task.name}: {who} gets {judgment.points:g} of {self.task.points:g} under seed {seed}:"
                 )
                 yield self._problem(other.name if other else self.task.name, f"{sentence}\n{what}")
 
     def _stub(self, truth: Oracle, seed: int) -> Iterator[Problem]:
         stub = Reference(self.reference.given, stub_of(self.cell.text))
-        judgement = self._examine(truth, stub.objects(self.task), seed)
-        report = Report(judgement)
-        if any(v.holds for v in judgement.verdicts):
-            held = next(v.property.title for v in judgement.verdicts if v.holds)
+        judgment = self._examine(truth, stub.objects(self.task), seed)
+        report = Report(judgment)
+        if any(v.holds for v in judgment.verdicts):
+            held = next(v.property.title for v in judgment.verdicts if v.holds)
             yield self._problem(self.task.name, f"{self.task.name}: the untouched stub passes “{held}”.")
         if len(report.message()) < 40:
             yield self._problem(self.task.name, f"{self.task.name}: the untouched stub gets no helpful message.")
@@ -156,21 +156,21 @@ class _Proof:
         graded = replace(truth, misconceptions=lambda: known)
         visible = replace(graded, properties=[p for p in truth.properties if not p.hidden])
         for wrong in self._mistakes:
-            judgement = judge(graded, answers[wrong.name])
-            self.failed |= {v.property.name for v in judgement.verdicts if not v.holds}
-            if judgement.points >= self.task.points:
+            judgment = judge(graded, answers[wrong.name])
+            self.failed |= {v.property.name for v in judgment.verdicts if not v.holds}
+            if judgment.points >= self.task.points:
                 yield self._problem(wrong.name, f"{self.task.name}: {wrong.name} gets full marks under seed {seed}.")
             else:
-                yield from self._named(wrong, judgement, f"when graded under seed {seed}")
+                yield from self._named(wrong, judgment, f"when graded under seed {seed}")
                 if not wrong.hidden_only:
                     alone = judge(visible, answers[wrong.name])
                     yield from self._named(wrong, alone, f"by the student under seed {seed}")
 
-    def _named(self, wrong: Solution, judgement: Judgement, how: str) -> Iterator[Problem]:
-        names = [known.name for known in judgement.misconceptions]
+    def _named(self, wrong: Solution, judgment: Judgment, how: str) -> Iterator[Problem]:
+        names = [known.name for known in judgment.misconceptions]
         if names[:1] != [wrong.name]:
             called = f"taken for {names[0]}" if names else "not recognized"
-            fails = ", ".join(v.property.name for v in judgement.verdicts if not v.holds) or "nothing"
+            fails = ", ".join(v.property.name for v in judgment.verdicts if not v.holds) or "nothing"
             sentence = f"{self.task.name}: {wrong.name} is {called} {how} (it fails {fails})."
             yield self._problem(wrong.name, sentence)
 
@@ -181,7 +181,7 @@ class _Proof:
     def _ask(self, objects: Mapping[str, Any], seed: int) -> Answers:
         return ask(self.task, self.task.cases, objects, self.sheet.name, seed)
 
-    def _examine(self, truth: Oracle, objects: Mapping[str, Any], seed: int) -> Judgement:
+    def _examine(self, truth: Oracle, objects: Mapping[str, Any], seed: int) -> Judgment:
         return examine(self.task, truth, objects, self.sheet.name, seed)
 
     def _problem(self, name: str, sentence: str) -> Problem:

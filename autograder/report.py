@@ -1,13 +1,14 @@
 """What a student reads: one quiet line per property that holds, and a full answer for the first that does not."""
 
 import html
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from autograder.compare import Difference, show, size
-from autograder.diagnosis import Judgement, Verdict
-from autograder.plain import Array, Plain
+from autograder.diagnosis import Judgment, Verdict
+from autograder.plain import Array, Opaque, Plain
 from autograder.running import Call
 
 MIME = "application/vnd.autograder.report+json"
@@ -38,17 +39,20 @@ HIDDEN_HINTS = {
 }
 BOX = "margin:.3em 0;padding:.3em .8em;border-left:4px solid {color}"
 LIST = "margin:.3em 0;padding-left:0;list-style:none"
+INDENT = "margin:.2em 0 .5em 1.2em"
+PRE = "white-space:pre-wrap;margin:.3em 0"
+GREEN, ORANGE, GRAY = "#009E73", "#D55E00", "#888888"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A judgement made readable: text, HTML for notebooks, and data for programs.
+    """A judgment made readable: text, HTML for notebooks, and data for programs.
 
     As the result of a graded cell its plain text is the number of points, which is what nbgrader's partial
     credit reads; people see the HTML.
     """
 
-    judgement: Judgement
+    judgment: Judgment
     graded: bool = False
     hidden_cases: int = 0  # how many are checked only when the sheet is graded
     note: str = ""
@@ -56,11 +60,14 @@ class Report:
     def headline(self) -> str:
         """Returns one line: how many properties hold."""
         verdicts = self._shown()
-        line = f"{self.judgement.task}: {sum(v.holds for v in verdicts)} of {len(verdicts)} properties hold"
+        failure = self.judgment.first_failure
+        if failure and _untried(failure):
+            line = f"{self.judgment.task} is not solved yet"
+        else:
+            line = f"{self.judgment.task}: {sum(v.holds for v in verdicts)} of {len(verdicts)} properties hold"
         if self.graded:
-            return f"{line} · {self.judgement.points:g} of {self.judgement.max_points:g} points"
-        more = self.hidden_cases
-        return f"{line} · {more} more {'is' if more == 1 else 'are'} checked when it is graded" if more else line
+            return f"{line} · {self.judgment.points:g} of {self.judgment.max_points:g} points"
+        return f"{line} · grading checks {self.hidden_cases} more" if self.hidden_cases else line
 
     def listing(self) -> str:
         """Returns the headline, a line for each property, and remarks, as plain text."""
@@ -69,11 +76,13 @@ class Report:
 
     def message(self) -> str:
         """Returns what the first failure was, in at most twelve lines; empty where everything holds."""
-        failure = self.judgement.first_failure
+        failure = self.judgment.first_failure
         if failure is None:
             return ""
         body, hint = _explanation(failure)
-        return "\n".join([f"{self.judgement.task} · {failure.property.title}", *body, *hint])
+        if _untried(failure):
+            return "\n".join([f"{self.judgment.task}: {body[0]}", *hint])
+        return "\n".join([f"{self.judgment.task} · {failure.property.title}", *hint, *body])
 
     def text(self) -> str:
         """Returns the whole report as plain text."""
@@ -81,50 +90,70 @@ class Report:
 
     def listing_html(self) -> str:
         """Returns the listing as HTML that reads well on a light and on a dark page."""
-        color = "#009E73" if all(v.holds for v in self.judgement.verdicts) else "#D55E00"
-        items = [f"<li>{_mark(v)} {html.escape(_title(v))}</li>" for v in self._shown()]
-        items += [f"<li>· {html.escape(remark)}</li>" for remark in self._remarks()]
-        head = f"<b>{html.escape(self.headline())}</b>"
-        return f'<div style="{BOX.format(color=color)}">{head}<ul style="{LIST}">{"".join(items)}</ul></div>'
+        return self._html(explained=None)
 
     def html(self) -> str:
-        """Returns the whole report as HTML."""
-        failure = self.judgement.first_failure
-        if failure is None:
-            return self.listing_html()
-        body, hint = _explanation(failure)
-        parts = [f"<p><b>{html.escape(failure.property.title)}</b></p>"]
-        parts += [f'<pre style="white-space:pre-wrap">{html.escape(chr(10).join(body))}</pre>'] if body else []
-        return self.listing_html() + "".join([*parts, f"<p>{html.escape(' '.join(hint))}</p>"])
+        """Returns the whole report as HTML: the listing, with the first failure explained where it stands."""
+        return self._html(explained=self.judgment.first_failure)
+
+    def _html(self, explained: Verdict | None) -> str:
+        failure = self.judgment.first_failure
+        color = GREEN if failure is None else GRAY if _untried(failure) else ORANGE
+        items = [f"{_mark(v)} {_code(_title(v))}{_explained(v) if v is explained else ''}" for v in self._shown()]
+        items += [f"· {_code(remark)}" for remark in self._remarks()]
+        listed = "".join(f"<li>{item}</li>" for item in items)
+        head = f"<b>{_code(self.headline())}</b>"
+        return f'<div style="{BOX.format(color=color)}">{head}<ul style="{LIST}">{listed}</ul></div>'
 
     def data(self) -> dict[str, Any]:
         """Returns the verdicts for programs (a gradebook, statistics): no inputs and no answers of hidden cases."""
         return {
-            "task": self.judgement.task,
-            "points": self.judgement.points,
-            "max_points": self.judgement.max_points,
+            "task": self.judgment.task,
+            "points": self.judgment.points,
+            "max_points": self.judgment.max_points,
             "properties": [
                 {"name": v.property.name, "title": v.property.title, "hidden": v.property.hidden, "holds": v.holds}
-                for v in self.judgement.verdicts
+                for v in self.judgment.verdicts
             ],
-            "misconceptions": [{"name": k.name, "sentences": k.sentences} for k in self.judgement.misconceptions],
+            "misconceptions": [{"name": k.name, "sentences": k.sentences} for k in self.judgment.misconceptions],
             "message": self.message(),
         }
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        result = repr(float(self.judgement.points)) if self.graded else self.text()
+        result = repr(float(self.judgment.points)) if self.graded else self.text()
         return {"text/plain": result, "text/html": self.html(), MIME: self.data()}
 
     def _shown(self) -> list[Verdict]:
-        """Returns the verdicts that are news: what earns nothing is mentioned only where it fails."""
-        return [v for v in self.judgement.verdicts if v.property.weight or not v.holds]
+        """Returns the verdicts that are news: unchanged inputs are mentioned only where they did change."""
+        return [v for v in self.judgment.verdicts if v.property.weight or _kind_of(v) == "changed"]
 
     def _remarks(self) -> list[str]:
-        return [*([self.note] if self.note else []), *self.judgement.remarks]
+        return [*([self.note] if self.note else []), *self.judgment.remarks]
+
+
+def _kind_of(verdict: Verdict) -> str:
+    return verdict.difference.kind if verdict.difference else ""
+
+
+def _untried(verdict: Verdict) -> bool:
+    """Returns whether there was nothing to check yet, which is no mistake."""
+    return _kind_of(verdict) in ("missing", "not written")
 
 
 def _mark(verdict: Verdict) -> str:
-    return "✓" if verdict.holds else "✗"
+    return "✓" if verdict.holds else "○" if _untried(verdict) else "✗"
+
+
+def _explained(verdict: Verdict) -> str:
+    """Returns the explanation of a failure as HTML, to stand below its line."""
+    body, hint = _explanation(verdict)
+    seen = f'<pre style="{PRE}">{html.escape(chr(10).join(body))}</pre>' if body else ""
+    return f'<div style="{INDENT}"><b>{_code(" ".join(hint))}</b>{seen}</div>'
+
+
+def _code(text: str) -> str:
+    """Returns `text` as HTML, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _title(verdict: Verdict) -> str:
@@ -172,7 +201,8 @@ def _inputs(calls: list[Call], room: int) -> list[str]:
     if not calls:
         return []
     call = calls[0]
-    lines = [line for name, value in call.arguments.items() for line in _argument(name, value).splitlines()]
+    data = {name: value for name, value in call.arguments.items() if not isinstance(value, Opaque)}
+    lines = [line for name, value in data.items() for line in _argument(name, value).splitlines()]
     shown = [f"  {'for' if i == 0 else '':<9} {line}" for i, line in enumerate(lines)]
     if len(shown) > room:
         short = ", ".join(f"{name}: {_kind(value)}" for name, value in call.arguments.items())
@@ -184,6 +214,9 @@ def _argument(name: str, value: Plain) -> str:
     text = show(value) if not isinstance(value, list) else "(" + ", ".join(show(v) for v in value) + ")"
     if size(value) > INPUTS:
         text = _kind(value)
+    one_line = " ".join(text.split()).replace("[ ", "[")
+    if len(name) + len(one_line) < WIDTH - len("  expected  x = "):
+        text = one_line
     indent = " " * (len(name) + 3)
     return f"{name} = " + text.replace("\n", f"\n{indent}")
 

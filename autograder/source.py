@@ -12,7 +12,10 @@ REGION = ("### BEGIN SOLUTION", "### END SOLUTION")
 
 @dataclass(frozen=True)
 class Statement:
-    """One top-level statement: its text (decorators included), first line, and the global names in it."""
+    """One top-level statement: its text (decorators included), first line, and the global names in it.
+
+    `defines` holds the names that it binds, and those whose objects it completes.
+    """
 
     text: str
     line: int
@@ -88,8 +91,27 @@ def _statement(node: ast.stmt, lines: list[str]) -> Statement:
     first = min([node.lineno, *(d.lineno for d in decorators)])
     text = "\n".join(lines[first - 1 : node.end_lineno]).rstrip()
     table = symtable.symtable(text, "<statement>", "exec")
-    defines = frozenset(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported())
-    return Statement(text, first, node, defines, frozenset(_uses(table)))
+    defines = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+    return Statement(text, first, node, frozenset(defines | _modified(node)), frozenset(_uses(table)))
+
+
+def _modified(node: ast.stmt) -> set[str]:
+    """Returns the names of objects that a statement completes, as in `table["a"] = 1` or `names.append("a")`."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    stored = [
+        n for n in ast.walk(node) if isinstance(n, ast.Attribute | ast.Subscript) and isinstance(n.ctx, ast.Store)
+    ]
+    calls = [n.value.func for n in ast.walk(node) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    return {name for part in [*stored, *calls] if (name := _base(part))}
+
+
+def _base(node: ast.expr) -> str:
+    """Returns `a` for a.b, a[i] and a.b[i].c, and nothing for a name alone or what is no name."""
+    inner: ast.expr = node
+    while isinstance(inner, ast.Attribute | ast.Subscript):
+        inner = inner.value
+    return inner.id if isinstance(inner, ast.Name) and inner is not node else ""
 
 
 def _uses(table: symtable.SymbolTable) -> set[str]:

@@ -217,8 +217,8 @@ def test_a_demo_into_a_folder_of_somebody_else(refused: Callable[..., str], cour
     (course / "mine").mkdir()
     (course / "mine" / name).write_text("c = get_config()\n")
     sentence = "is not empty and not an earlier sample class: name another one with --into."
-    assert refused("demo", "shapes", "--into", "mine") == f"mine {sentence}"
-    assert refused("demo", "shapes", "--into", ".") == f". {sentence}"
+    assert refused("demo", "shapes", "--into", "mine") == f"{course / 'mine'} {sentence}"
+    assert refused("demo", "shapes", "--into", ".") == f"{course} {sentence}"
 
 
 def test_a_demo_into_a_file(refused: Callable[..., str], course: Path) -> None:

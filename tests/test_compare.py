@@ -403,7 +403,9 @@ class Lies:
         return 1.0
 
 
-@pytest.mark.parametrize("expected", [1.0, np.ones(2), [Lies()], "a", None, {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    "expected", [1.0, np.ones(2), [Lies()], "a", None, {"a": 1}], ids=lambda value: type(value).__name__
+)
 def test_an_object_that_equals_everything_equals_nothing(expected: Any) -> None:
     assert not agree(expected, Lies())
     assert not agree([expected], [Lies()])

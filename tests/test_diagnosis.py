@@ -8,7 +8,7 @@ import pytest
 
 from autograder.checking import examine
 from autograder.compare import Difference
-from autograder.diagnosis import Judgement, Known, Oracle, Property, Verdict, judge, unchanged_property
+from autograder.diagnosis import Judgment, Known, Oracle, Property, Verdict, judge, unchanged_property
 from autograder.plain import Plain, Raised
 from autograder.report import Report
 from autograder.running import Answer, Call
@@ -82,8 +82,8 @@ TRUTH = oracle(TASK, REFERENCE, "sheet", SEED)
 RIGHT = REFERENCE.objects(TASK)
 
 
-def graded(**objects: Any) -> Judgement:
-    """Returns the judgement of the reference with some of its objects replaced."""
+def graded(**objects: Any) -> Judgment:
+    """Returns the judgment of the reference with some of its objects replaced."""
     return examine(TASK, TRUTH, {**RIGHT, **objects}, "sheet", SEED)
 
 
@@ -91,16 +91,16 @@ def mistake(name: str) -> Callable[..., Any]:
     return next(m.replacement for m in TASK.misconceptions if m.name == name)
 
 
-def failed(judgement: Judgement) -> list[str]:
-    return [v.property.name for v in judgement.verdicts if not v.holds]
+def failed(judgment: Judgment) -> list[str]:
+    return [v.property.name for v in judgment.verdicts if not v.holds]
 
 
-def names(judgement: Judgement) -> list[str]:
-    return [known.name for known in judgement.misconceptions]
+def names(judgment: Judgment) -> list[str]:
+    return [known.name for known in judgment.misconceptions]
 
 
-def first_kind(judgement: Judgement) -> str:
-    first = judgement.first_failure
+def first_kind(judgment: Judgment) -> str:
+    first = judgment.first_failure
     assert first is not None
     assert first.difference is not None
     return first.difference.kind
@@ -110,10 +110,10 @@ def first_kind(judgement: Judgement) -> str:
 
 
 def test_the_reference_gets_full_points_and_nothing_is_said() -> None:
-    judgement = graded()
-    assert (judgement.points, failed(judgement), names(judgement), judgement.remarks) == (4.0, [], [], [])
-    assert judgement.first_failure is None
-    assert Report(judgement).message() == ""
+    judgment = graded()
+    assert (judgment.points, failed(judgment), names(judgment), judgment.remarks) == (4.0, [], [], [])
+    assert judgment.first_failure is None
+    assert Report(judgment).message() == ""
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_prints_warnings_and_views_are_remarked_and_cost_nothing() -> None:
         warnings.warn("careful", stacklevel=1)
         return x - x.mean(axis=0)
 
-    judgement = graded(center=center)
-    assert judgement.points == 4
-    assert judgement.remarks == ["What your code prints is not shown here.", "Your code warned: UserWarning: careful"]
+    judgment = graded(center=center)
+    assert judgment.points == 4
+    assert judgment.remarks == ["What your code prints is not shown here.", "Your code warned: UserWarning: careful"]
 
 
 def test_a_result_that_is_a_view_is_remarked() -> None:
@@ -147,9 +147,9 @@ def test_a_result_that_is_a_view_is_remarked() -> None:
     task.case("reversed")(elsewhere("def reversed_(flip, rng):\n    return flip(rng.normal(size=4))", "reversed_"))
     reference = Reference("", "def flip(x):\n    return x[::-1].copy()")
     truth = oracle(task, reference, "sheet", 0)
-    judgement = examine(task, truth, {"flip": lambda x: x[::-1]}, "sheet", 0)
-    assert judgement.points == 1
-    assert judgement.remarks == ["The result shares its memory with `x`: a change of one is a change of the other."]
+    judgment = examine(task, truth, {"flip": lambda x: x[::-1]}, "sheet", 0)
+    assert judgment.points == 1
+    assert judgment.remarks == ["The result shares its memory with `x`: a change of one is a change of the other."]
 
 
 def elsewhere(source: str, name: str) -> Any:
@@ -162,18 +162,18 @@ def elsewhere(source: str, name: str) -> Any:
 
 
 def test_a_known_mistake_is_named_for_each_property_that_shows_it() -> None:
-    judgement = graded(center=mistake("wrong_axis"))
-    assert failed(judgement) == ["means", "one_column"]
-    assert [v.misconception.name for v in judgement.verdicts if v.misconception] == ["wrong_axis", "wrong_axis"]
-    assert judgement.points == 2
+    judgment = graded(center=mistake("wrong_axis"))
+    assert failed(judgment) == ["means", "one_column"]
+    assert [v.misconception.name for v in judgment.verdicts if v.misconception] == ["wrong_axis", "wrong_axis"]
+    assert judgment.points == 2
 
 
 def test_two_mistakes_in_one_task_are_both_found() -> None:
-    judgement = graded(center=mistake("wrong_axis"), spread=mistake("variance"))
-    assert names(judgement) == ["wrong_axis", "variance"]
-    message = Report(judgement).message()
+    judgment = graded(center=mistake("wrong_axis"), spread=mistake("variance"))
+    assert names(judgment) == ["wrong_axis", "variance"]
+    message = Report(judgment).message()
     assert "Over which axis" in message
-    assert judgement.points == 1  # of four properties, `one_row` holds
+    assert judgment.points == 1  # of four properties, `one_row` holds
 
 
 def test_a_mistake_that_a_holding_property_contradicts_is_out() -> None:
@@ -182,25 +182,25 @@ def test_a_mistake_that_a_holding_property_contradicts_is_out() -> None:
     def center(x: Any) -> Any:
         return x - x.mean(axis=1, keepdims=True) if x.shape[1] > 1 else x - x.mean(axis=0)
 
-    judgement = graded(center=center)
-    assert failed(judgement) == ["means"]
-    assert names(judgement) == []
-    assert first_kind(judgement) == "value"
+    judgment = graded(center=center)
+    assert failed(judgment) == ["means"]
+    assert names(judgment) == []
+    assert first_kind(judgment) == "value"
 
 
 @pytest.mark.parametrize("name", [m.name for m in TASK.misconceptions])
 def test_each_mistake_gets_its_own_sentences_first(name: str) -> None:
     solution = next(m for m in TASK.misconceptions if m.name == name)
-    judgement = graded(**{solution.replaces: solution.replacement})
-    assert names(judgement)[0] == name
-    assert judgement.points < 4
-    assert solution.text in " ".join(Report(judgement).message().split())
+    judgment = graded(**{solution.replaces: solution.replacement})
+    assert names(judgment)[0] == name
+    assert judgment.points < 4
+    assert solution.text in " ".join(Report(judgment).message().split())
 
 
 def test_a_mistake_that_nobody_named_gets_a_true_and_short_message() -> None:
-    judgement = graded(center=lambda x: 3 * (x - x.mean(axis=0)))
-    assert names(judgement) == []
-    message = Report(judgement).message()
+    judgment = graded(center=lambda x: 3 * (x - x.mean(axis=0)))
+    assert names(judgment) == []
+    message = Report(judgment).message()
     assert "All your values are 3 times the expected ones." in message
     assert len(message.splitlines()) <= 12
 
@@ -225,10 +225,10 @@ def test_code_that_never_comes_to_an_end_is_not_taken_for_another_that_does_not(
     def half(x: Any) -> Any:
         raise KeyError("other")
 
-    judgement = examine(task, truth, {"half": half}, "sheet", 0)
-    assert failed(judgement) == ["halves", UNCHANGED]
-    assert names(judgement) == []
-    assert "KeyError" in Report(judgement).message()
+    judgment = examine(task, truth, {"half": half}, "sheet", 0)
+    assert failed(judgment) == ["halves", UNCHANGED]
+    assert names(judgment) == []
+    assert "KeyError" in Report(judgment).message()
 
 
 class Equal:
@@ -279,17 +279,17 @@ def not_yet(x: Any) -> Any:
     ],
 )
 def test_the_message_says_what_came(center: Any, kind: str, said: str) -> None:
-    judgement = graded(center=center)
-    assert first_kind(judgement) == kind
-    assert said in Report(judgement).message()
-    assert judgement.points <= 2
+    judgment = graded(center=center)
+    assert first_kind(judgment) == kind
+    assert said in Report(judgment).message()
+    assert judgment.points <= 2
 
 
 def test_a_changed_input_is_named_and_costs_as_much_as_a_property() -> None:
-    judgement = graded(center=lambda x: np.subtract(x, x.mean(axis=0), out=x) + 0)
-    assert failed(judgement) == [UNCHANGED]
-    assert judgement.points == 3.2  # 4 · 4 / (4 + 1)
-    message = Report(judgement).message()
+    judgment = graded(center=lambda x: np.subtract(x, x.mean(axis=0), out=x) + 0)
+    assert failed(judgment) == [UNCHANGED]
+    assert judgment.points == 3.2  # 4 · 4 / (4 + 1)
+    message = Report(judgment).message()
     assert "the inputs are left as they were" in message
     assert "`x`" in message
 
@@ -308,10 +308,10 @@ def test_code_that_does_not_end_earns_what_it_answered_before_and_says_so() -> N
     task.case("large", limit=0.2, draws=1)(elsewhere("def large(half):\n    return half(9)", "large"))
     task.case("hidden", limit=0.2, draws=1, hidden=True)(elsewhere("def other(half):\n    return half(4)", "other"))
     truth = oracle(task, Reference("", "def half(x):\n    return x / 2"), "sheet", 0)
-    judgement = examine(task, truth, {"half": lambda x: x / 2 if x < 5 else loop(x)}, "sheet", 0)
-    assert failed(judgement) == ["large", "other"]
-    assert judgement.points == 0.67
-    assert "nothing within 0.2 seconds" in Report(judgement).message()
+    judgment = examine(task, truth, {"half": lambda x: x / 2 if x < 5 else loop(x)}, "sheet", 0)
+    assert failed(judgment) == ["large", "other"]
+    assert judgment.points == 0.67
+    assert "nothing within 0.2 seconds" in Report(judgment).message()
 
 
 # ---- what cannot be asked
@@ -335,10 +335,10 @@ def test_code_that_does_not_end_earns_what_it_answered_before_and_says_so() -> N
     ids=["empty", "misspelled", "another case", "unlike", "number", "None", "second missing", "untouched stub"],
 )
 def test_what_cannot_be_asked_is_said_in_a_sentence_and_earns_nothing(namespace: dict[str, Any], said: str) -> None:
-    judgement = examine(TASK, TRUTH, namespace, "sheet", SEED)
-    assert judgement.points == 0
-    assert not any(v.holds for v in judgement.verdicts)
-    message = Report(judgement).message().splitlines()
+    judgment = examine(TASK, TRUTH, namespace, "sheet", SEED)
+    assert judgment.points == 0
+    assert not any(v.holds for v in judgment.verdicts)
+    message = Report(judgment).message().splitlines()
     assert said in message
     assert len(message) >= 3  # a hint follows
 
@@ -377,10 +377,12 @@ def verdict(weight: float, holds: bool, *, hidden: bool = False, penalty: float 
     ],
 )
 def test_points_are_the_share_of_weights_that_hold(verdicts: list[Verdict], points: float) -> None:
-    assert Judgement("task", 3, verdicts).points == points
+    assert Judgment("task", 3, verdicts).points == points
 
 
-@pytest.mark.parametrize("value", [None, 0, "", [], np.zeros(2), float("nan"), Equal()], ids=str)
+@pytest.mark.parametrize(
+    "value", [None, 0, "", [], np.zeros(2), float("nan"), Equal()], ids=lambda value: type(value).__name__
+)
 def test_a_function_that_does_nothing_earns_nothing(value: Any) -> None:
     assert graded(center=lambda *_: value, spread=lambda *_: value).points == 0
 
@@ -392,9 +394,9 @@ def test_the_first_failure_is_visible_and_known_where_there_is_one() -> None:
         verdict(1, False),
         Verdict(verdict(1, False).property, Difference("value", "1", "2"), [], known),
     )
-    assert Judgement("t", 1, [verdict(1, True), hidden_known, visible]).first_failure is visible
-    assert Judgement("t", 1, [visible, hidden_known, visible_known]).first_failure is visible_known
-    assert Judgement("t", 1, [hidden_known]).first_failure is hidden_known
+    assert Judgment("t", 1, [verdict(1, True), hidden_known, visible]).first_failure is visible
+    assert Judgment("t", 1, [visible, hidden_known, visible_known]).first_failure is visible_known
+    assert Judgment("t", 1, [hidden_known]).first_failure is hidden_known
 
 
 def test_each_recognized_mistake_is_counted_once_the_explained_one_first() -> None:
@@ -403,7 +405,7 @@ def test_each_recognized_mistake_is_counted_once_the_explained_one_first() -> No
         Verdict(verdict(1, False, hidden=h).property, Difference("value", "1", "2"), [], k)
         for h, k in [(True, one), (False, two), (True, one), (False, two)]
     ]
-    assert [k.name for k in Judgement("t", 1, verdicts).misconceptions] == ["two", "one"]
+    assert [k.name for k in Judgment("t", 1, verdicts).misconceptions] == ["two", "one"]
 
 
 # ---- recognition, on plain answers
@@ -459,8 +461,8 @@ OTHER: list[Plain] = [7.0, 8.0]
 def test_a_misconception_is_recognized_by_all_that_it_answers(
     known: list[tuple[str, dict[str, list[Plain]]]], got: dict[str, list[Plain]], found: dict[str, str]
 ) -> None:
-    judgement = judge(small_oracle(known), answered(**{"a": RIGHT_ONES, "b": RIGHT_ONES, "c": RIGHT_ONES, **got}))
-    assert {v.property.name: v.misconception.name for v in judgement.verdicts if v.misconception} == found
+    judgment = judge(small_oracle(known), answered(**{"a": RIGHT_ONES, "b": RIGHT_ONES, "c": RIGHT_ONES, **got}))
+    assert {v.property.name: v.misconception.name for v in judgment.verdicts if v.misconception} == found
 
 
 def test_the_smallest_input_that_shows_the_failure_is_kept() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from tests.mini import write_course
 from nbclient import NotebookClient
 
 from autograder import build, gradebook
@@ -18,6 +17,7 @@ from autograder.course import Course, SheetPlace
 from autograder.demo import CONFIG, SampleClass
 from autograder.gradebook import Grades, Row
 from autograder.report import MIME
+from tests.mini import write_course
 
 ROOT = Path(__file__).resolve().parent.parent
 SHEETS = ["mini", *(f"{place.module}/{place.name}" for place in Course(ROOT).sheets)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from autograder.compare import Difference, compare
-from autograder.diagnosis import Judgement, Known, Property, Verdict
+from autograder.diagnosis import Judgment, Known, Property, Verdict
 from autograder.plain import Array, Opaque, Plain, Raised, Timeout, plain
 from autograder.report import HIDDEN, HINTS, LINES, MIME, Report
 from autograder.running import Call
@@ -27,7 +27,7 @@ def item(title: str = "rows sum to 1", *, hidden: bool = False, weight: float = 
 
 
 def report(*verdicts: Verdict, points: float = 2, **rest: Any) -> Report:
-    return Report(Judgement("softmax", points, list(verdicts), rest.pop("remarks", [])), **rest)
+    return Report(Judgment("softmax", points, list(verdicts), rest.pop("remarks", [])), **rest)
 
 
 def failing(
@@ -247,7 +247,7 @@ def test_everything_is_escaped_in_html() -> None:
     )
     plain_one = Verdict(wrong.property, wrong.difference, wrong.calls)
     for verdict in (wrong, plain_one):
-        made = Report(Judgement(MARKUP, 1, [HOLDS, verdict], [MARKUP]), note=MARKUP)
+        made = Report(Judgment(MARKUP, 1, [HOLDS, verdict], [MARKUP]), note=MARKUP)
         for html in (made.html(), made.listing_html()):
             assert "<script" not in html
             assert "&lt;script&gt;" in html
@@ -279,7 +279,7 @@ def test_graded_plain_text_is_a_plain_number_within_the_points_and_reads_back(
     )
     text = made._repr_mimebundle_()["text/plain"]
     assert re.fullmatch(r"\d+\.\d+", text)
-    assert text == repr(made.judgement.points)
+    assert text == repr(made.judgment.points)
     assert 0 <= float(text) <= points
     if all(holds for _, holds in weights) and not changed:
         assert float(text) == points

@@ -393,7 +393,7 @@ def test_what_a_hidden_case_gave_is_told_nowhere(place: SheetPlace, seed: int) -
     )
     report = stock(place, code, seed=seed)
     told = json.dumps(report._repr_mimebundle_(), ensure_ascii=False) + report.text()
-    assert report.judgement.points == 1
+    assert report.judgment.points == 1
     assert "one row becomes zeros (hidden)" in told
     for private in ("seen", "ValueError", "[["):
         assert private not in told
@@ -402,9 +402,9 @@ def test_what_a_hidden_case_gave_is_told_nowhere(place: SheetPlace, seed: int) -
 def test_the_student_and_the_stock_grader_agree_on_visible_cases(place: SheetPlace, folder: Path) -> None:
     for code in (RIGHT, WRONG, "def center(x):\n    return None"):
         seen, given = checked(folder, code), stock(place, code)
-        first, same = seen.judgement.verdicts[0], given.judgement.verdicts[0]
+        first, same = seen.judgment.verdicts[0], given.judgment.verdicts[0]
         assert (first.property.name, first.holds) == (same.property.name, same.holds)
-        assert [k.name for k in seen.judgement.misconceptions] == [k.name for k in given.judgement.misconceptions]
+        assert [k.name for k in seen.judgment.misconceptions] == [k.name for k in given.judgment.misconceptions]
 
 
 def test_a_cell_without_the_checks_of_its_task_says_so() -> None:
