@@ -12,6 +12,7 @@ in another order: n terms add about √n rounding errors, and the sums of this c
 A student who computes in float32 is held to float32; coarser types are refused, since they would buy slack.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,11 +251,21 @@ def _first(wrong: np.ndarray) -> tuple[int, ...]:
 
 
 def _first_difference(wanted: np.ndarray, given: np.ndarray, index: tuple[int, ...]) -> str:
-    plainly_seen = wanted.size <= SHOWN and not any(index) and _number(wanted[index]) != _number(given[index])
-    if plainly_seen:
+    """Returns a line that names the first difference, or nothing where both arrays are seen to begin with it."""
+    if not any(index) and _shown_whole(wanted) and _shown_whole(given) and _seen_to_begin_unlike(wanted, given):
         return ""
     one, other = _pair(wanted[index], given[index])
     return f"\nfirst difference at {list(index)}: {one} expected, {other} came"
+
+
+def _shown_whole(values: np.ndarray) -> bool:
+    return values.size == 1 or bool(_numbers(values, ROWS))
+
+
+def _seen_to_begin_unlike(wanted: np.ndarray, given: np.ndarray) -> bool:
+    """Returns whether the first numbers differ as they are printed: 1.0000 and 1 do not."""
+    one, other = (_number(v.flat[0]) if v.size == 1 else _entry(v)(v.flat[0]) for v in (wanted, given))
+    return complex(one) != complex(other) if wanted.dtype.kind in "fc" else one != other
 
 
 def _pair(one: Any, other: Any) -> tuple[str, str]:
@@ -266,19 +277,27 @@ def _pair(one: Any, other: Any) -> tuple[str, str]:
 def _show(values: np.ndarray, rows: int = SHOWN) -> str:
     if values.size == 1:
         return _number(values.reshape(-1)[0]) + (f" in shape {values.shape}" if values.ndim else "")
+    return _numbers(values, rows) or f"an array of shape {values.shape}"
+
+
+def _numbers(values: np.ndarray, rows: int) -> str:
+    """Returns all numbers of an array, or nothing where they are too many to be read."""
     if values.size > SHOWN:
-        return f"an array of shape {values.shape}"
-    text = np.array2string(values, separator=", ", max_line_width=100, formatter=_formatter(values))  # type: ignore[arg-type]
-    return text if len(text.splitlines()) <= rows else f"an array of shape {values.shape}"
+        return ""
+    entry = _entry(values)
+    width = max(map(len, map(entry, values.flat)), default=0) if values.ndim > 1 else 0  # columns in line
+    own: Any = dict.fromkeys(("float_kind", "complex_kind", "int_kind", "bool"), lambda x: entry(x).rjust(width))
+    text = np.array2string(values, separator=", ", max_line_width=100, formatter=own)
+    return text if len(text.splitlines()) <= rows else ""
 
 
-def _formatter(values: np.ndarray) -> dict[str, Any]:
-    """Returns how the floats of an array are printed: four decimals where that shows them all, else four digits."""
-    if values.dtype.kind != "f":
-        return {}
+def _entry(values: np.ndarray) -> Callable[[Any], str]:
+    """Returns how a number of an array is printed: with four decimals where that shows all, else with four digits."""
+    if values.dtype.kind not in "fc":
+        return str
     size = np.abs(values[np.isfinite(values) & (values != 0)])
-    plainly = not size.size or (size.min() >= 1e-3 and size.max() < 1e4)
-    return {"float_kind": lambda x: f"{x:.4f}" if plainly else f"{x:.4g}"}
+    plainly = values.dtype.kind == "f" and (not size.size or (size.min() >= 1e-3 and size.max() < 1e4))
+    return lambda x: f"{x + 0.0:{'.4f' if plainly else '.4g'}}"  # -0.0 + 0.0 is 0.0
 
 
 def show(leaf: Plain) -> str:

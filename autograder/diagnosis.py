@@ -62,13 +62,7 @@ class Oracle:
     @functools.cached_property
     def broken(self) -> list[tuple[Known, set[str]]]:
         """Each misconception with the names of the properties in which it answers unlike the reference."""
-        return [
-            (known, {p.name for p in self.properties if self._differs(p, known)}) for known in self.misconceptions()
-        ]
-
-    def _differs(self, item: Property, known: Known) -> bool:
-        answers = known.answers.get(item.name)
-        return answers is not None and item.difference(item.expected, answers) is not None
+        return [(known, {p.name for p in self.properties if _differs(p, known)}) for known in self.misconceptions()]
 
 
 def _differs(item: Property, known: Known) -> bool:

@@ -3,6 +3,7 @@
 import html
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,11 +100,13 @@ class Report:
     def _html(self, explained: Verdict | None) -> str:
         failure = self.judgment.first_failure
         color = GREEN if failure is None else GRAY if _untried(failure) else ORANGE
-        items = [f"{_mark(v)} {_code(_title(v))}{_explained(v) if v is explained else ''}" for v in self._shown()]
+        shown = self._shown()
+        items = [f"{_mark(v)} {_code(_title(v))}{_explained(v) if v is explained else ''}" for v in shown]
         items += [f"· {_code(remark)}" for remark in self._remarks()]
         listed = "".join(f"<li>{item}</li>" for item in items)
         head = f"<b>{_code(self.headline())}</b>"
-        return f'<div style="{BOX.format(color=color)}">{head}<ul style="{LIST}">{listed}</ul></div>'
+        rest = _explained(explained) if explained and not any(v is explained for v in shown) else ""
+        return f'<div style="{BOX.format(color=color)}">{head}<ul style="{LIST}">{listed}</ul>{rest}</div>'
 
     def data(self) -> dict[str, Any]:
         """Returns the verdicts for programs (a gradebook, statistics): no inputs and no answers of hidden cases."""
@@ -145,10 +148,16 @@ def _mark(verdict: Verdict) -> str:
 
 
 def _explained(verdict: Verdict) -> str:
-    """Returns the explanation of a failure as HTML, to stand below its line."""
+    """Returns the explanation of a failure as HTML, to stand below its line; only values are preformatted."""
     body, hint = _explanation(verdict)
-    seen = f'<pre style="{PRE}">{html.escape(chr(10).join(body))}</pre>' if body else ""
-    return f'<div style="{INDENT}"><b>{_code(" ".join(hint))}</b>{seen}</div>'
+    advice, sentence = f"<b>{_code(' '.join(hint))}</b>", _code(" ".join(body))
+    if _untried(verdict):
+        said = f"{sentence}<br>{advice}"
+    elif verdict.property.hidden or _kind_of(verdict) == "changed":
+        said = f"{advice}<br>{sentence}"
+    else:
+        said = f'{advice}<pre style="{PRE}">{html.escape(chr(10).join(body))}</pre>'
+    return f'<div style="{INDENT}">{said}</div>'
 
 
 def _code(text: str) -> str:
@@ -165,9 +174,11 @@ def _explanation(verdict: Verdict) -> tuple[list[str], list[str]]:
     difference = verdict.difference
     assert difference is not None  # a failure has one
     hint = textwrap.wrap(_hint(verdict, difference), WIDTH)
+    if _untried(verdict):  # of a hidden case, too: nothing ran that could be told
+        return _fitted([difference.got], hint)
     if verdict.property.hidden:
         return _fitted([HIDDEN], hint)
-    if difference.kind in ("missing", "not written", "changed"):
+    if difference.kind == "changed":
         return _fitted([difference.got], hint)
     values = [*_block("expected", difference.expected), *_block("got", difference.got)]
     room = LINES - 1 - len(values) - len(hint)
@@ -205,20 +216,28 @@ def _inputs(calls: list[Call], room: int) -> list[str]:
     lines = [line for name, value in data.items() for line in _argument(name, value).splitlines()]
     shown = [f"  {'for' if i == 0 else '':<9} {line}" for i, line in enumerate(lines)]
     if len(shown) > room:
-        short = ", ".join(f"{name}: {_kind(value)}" for name, value in call.arguments.items())
+        short = ", ".join(f"{name}: {_kind(value)}" for name, value in data.items())
         shown = [f"  {'for':<9} {call.function}({short})"]
     return shown if len(shown) <= room else []
 
 
 def _argument(name: str, value: Plain) -> str:
-    text = show(value) if not isinstance(value, list) else "(" + ", ".join(show(v) for v in value) + ")"
-    if size(value) > INPUTS:
-        text = _kind(value)
-    one_line = " ".join(text.split()).replace("[ ", "[")
-    if len(name) + len(one_line) < WIDTH - len("  expected  x = "):
-        text = one_line
+    text = _kind(value) if size(value) > INPUTS else _each(_flat, value)
+    if len(name) + len(text) >= WIDTH - len("  expected  x = ") and size(value) <= INPUTS:
+        if isinstance(value, list):
+            return "\n".join(_argument(f"{name}[{i}]", item) for i, item in enumerate(value))
+        text = show(value)
     indent = " " * (len(name) + 3)
     return f"{name} = " + text.replace("\n", f"\n{indent}")
+
+
+def _each(text: Callable[[Plain], str], value: Plain) -> str:
+    return "(" + ", ".join(text(item) for item in value) + ")" if isinstance(value, list) else text(value)
+
+
+def _flat(value: Plain) -> str:
+    """Returns the text for a value, an array on one line."""
+    return " ".join(show(value).split()).replace("[ ", "[") if isinstance(value, Array) else show(value)
 
 
 def _kind(value: Plain) -> str:

@@ -196,6 +196,9 @@ def test_an_untouched_sheet_is_not_solved_yet(sheet: Sheet, page: Page, shoot: S
     assert set(said.failed) == refused(sheet, list(RIGHT)) | {"YOUR ANSWER HERE"}
     assert len(said.failed) == 3
     for task in RIGHT:
+        expect(sheet.output(check(task)).first).to_contain_text(f"{task} is not solved yet")
+        expect(sheet.output(check(task)).first).to_contain_text(f"○ {PROPERTY[task]}")
+        expect(sheet.output(check(task)).first).not_to_contain_text("✗")
         expect(sheet.output(check(task)).last).to_contain_text("not solved yet")
         assert "not solved yet" in said.failed[f'check("{task}")']
     sheet.close_dialog()

@@ -1,6 +1,7 @@
 """Comparing answers: the order of a patient reader, the right sentence for each difference, and computed tolerances."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autograder.compare import SHOWN, Difference, K, Tolerance, compare, describe, show, size
+from autograder.compare import ROWS, SHOWN, Difference, K, Tolerance, compare, describe, show, size
 from autograder.plain import Array, Opaque, Plain, Raised, Timeout, numbers, plain
 from autograder.running import generator, sensitivity
 from autograder.tasks import Case
@@ -203,7 +204,7 @@ def test_an_exception_is_told_with_its_message_and_a_time_out_with_its_seconds()
 
 def test_the_path_to_the_difference_reads_like_python() -> None:
     found = difference({"grads": [1.0, {"w": np.zeros(2)}]}, {"grads": [1.0, {"w": np.array([0.0, 1])}]})
-    assert found.expected == "[0., 0.] in result['grads'][1]['w']"
+    assert found.expected == "[0.0000, 0.0000] in result['grads'][1]['w']"
     assert "first difference at [1]: 0 expected, 1 came" in found.got
 
 
@@ -216,11 +217,92 @@ def test_the_index_of_the_first_difference_is_the_first_wrong_one_in_reading_ord
     got = expected.copy()
     got.reshape(-1)[places] += 1000
     first = [int(i) for i in np.unravel_index(min(places), shape)]
-    text = difference(expected, got).got
-    assert (
-        expected.size == 1
-        or f"first difference at {first}: {min(places) + 1} expected, {min(places) + 1001} came" in text
+    found = difference(expected, got)
+    said = f"first difference at {first}: {min(places) + 1} expected, {min(places) + 1001} came"
+    plainly_seen = min(places) == 0 and "an array of shape" not in found.expected + found.got
+    assert (said in found.got) == (not plainly_seen)
+
+
+SHORT = np.ones(SHOWN, complex)
+LONG = np.full(SHOWN, -1.23e-300 * (1 + 1j))  # fills more lines than are shown
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "said"),
+    [
+        (np.array([0.1234, 1]), np.array([0.1235, 1]), None),
+        (np.array([0.12341, 1]), np.array([0.12342, 1]), "at [0]: 0.12341 expected, 0.12342 came"),
+        (np.array([1.0, 2]), np.array([1.00001, 2e5]), "at [0]: 1 expected, 1.00001 came"),
+        (np.array([12341.0, 1]), np.array([12342.0, 1]), "at [0]: 12341 expected, 12342 came"),
+        (np.array([1.0, 2]), np.array([3e5, 2]), None),
+        (np.array([1, 2]), np.array([3, 2]), None),
+        (np.array([True, False]), np.array([False, False]), None),
+        (np.array([1 + 1j, 2]), np.array([1 - 1j, 2]), None),
+        (np.array([1 + 1e-6j, 2]), np.array([1 + 1.00001e-6j, 2]), "at [0]: 1+1e-06j expected, 1+1.00001e-06j came"),
+        (np.array([math.nan, 2]), np.array([1.0, 2]), None),
+        (np.array([1.0, 2]), np.array([1.0, 3]), "at [1]: 2 expected, 3 came"),
+        (np.zeros((ROWS, 2)), np.ones((ROWS, 2)), None),
+        (np.zeros((ROWS + 1, 2)), np.ones((ROWS + 1, 2)), "at [0, 0]: 0 expected, 1 came"),
+        (np.zeros(SHOWN + 1), np.ones(SHOWN + 1), "at [0]: 0 expected, 1 came"),
+        (SHORT, LONG, "at [0]: 1+0j expected, -1.23e-300-1.23e-300j came"),
+        (LONG, SHORT, "at [0]: -1.23e-300-1.23e-300j expected, 1+0j came"),
+    ],
+)
+def test_the_first_difference_is_left_out_only_where_both_arrays_are_seen_to_begin_with_it(
+    expected: np.ndarray, got: np.ndarray, said: str | None
+) -> None:
+    exact = Tolerance(0.0, 0.0, "every digit counts")
+    assert difference(expected, got, tolerance=exact).got.partition("first difference ")[2] == (said or "")
+
+
+def test_a_number_that_is_close_enough_is_not_taken_for_the_first_difference() -> None:
+    text = difference(np.array([1.0, 2]), np.array([1.05, 3]), tolerance=TIGHT).got
+    assert text == "[1.0500, 3.0000]\nfirst difference at [1]: 2 expected, 3 came"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([1.0, -1.707, 0.25], "[1.0000, -1.7070, 0.2500]"),
+        ([1e-3, -9999.0, 0], "[0.0010, -9999.0000, 0.0000]"),
+        ([1e-3, 1e4], "[0.001, 1e+04]"),
+        ([9e-4, 1], "[0.0009, 1]"),
+        ([-1e-5, 0.123456], "[-1e-05, 0.1235]"),
+        ([-0.0, 1], "[0.0000, 1.0000]"),
+        ([-0.0, 1e-9], "[0, 1e-09]"),
+        ([math.nan, -math.inf, 1], "[nan, -inf, 1.0000]"),
+        ([0.0, 0.0], "[0.0000, 0.0000]"),
+        ([math.nan, math.nan], "[nan, nan]"),
+        ([1 / 3 + 2j, 0], "[0.3333+2j, 0+0j]"),
+        ([[1.0, 2], [3, 4]], "[[1.0000, 2.0000],\n [3.0000, 4.0000]]"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_floats_have_four_decimals_where_these_show_them_all_and_else_four_digits(
+    values: list[Any], text: str, precision: str
+) -> None:
+    array = np.array(values)
+    single = "complex64" if array.dtype.kind == "c" else "float32"
+    assert show(plain(array.astype(single) if precision == "single" else array)) == text
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float16, np.float32, np.float64]),
+        hnp.array_shapes(min_dims=1, max_dims=3, max_side=4).filter(lambda shape: 1 < math.prod(shape) <= SHOWN),
     )
+)
+def test_no_printed_float_is_a_negative_zero_padded_or_far_from_its_value(values: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        text = show(plain(values))
+    numbers_shown = [part.strip() for part in text.replace("[", "").replace("]", "").split(",")]
+    assert not re.search(r"\s,|\s\]", text)
+    assert values.ndim > 1 or "[ " not in text
+    assert [s for s in numbers_shown if s.startswith("-") and float(s) == 0] == []
+    for shown, value in zip(numbers_shown, values.ravel().tolist(), strict=True):
+        same = float(shown) == value or (math.isnan(float(shown)) and math.isnan(value))
+        assert same or abs(float(shown) - value) <= max(5.001e-4 * abs(value), 5.001e-5 * (abs(value) >= 1e-3))
 
 
 @pytest.mark.parametrize("off", [1e-3, 1e-6, 1e-9, 1e-13])
@@ -234,7 +316,7 @@ def test_two_numbers_that_differ_are_never_shown_as_the_same(off: float) -> None
 
 
 def test_large_and_tall_arrays_are_named_by_shape_and_small_ones_shown() -> None:
-    assert difference(np.zeros(SHOWN), np.ones(SHOWN)).expected.count("0.") == SHOWN
+    assert difference(np.zeros(SHOWN), np.ones(SHOWN)).expected.count("0.0000") == SHOWN
     for shape in [(SHOWN + 1,), (SHOWN, 1), (3, 3, 2)]:
         found = difference(np.zeros(shape), np.ones(shape))
         assert found.expected == f"an array of shape {shape}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from autograder.compare import Difference, compare
 from autograder.diagnosis import Judgment, Known, Property, Verdict
 from autograder.plain import Array, Opaque, Plain, Raised, Timeout, plain
-from autograder.report import HIDDEN, HINTS, LINES, MIME, Report
+from autograder.report import GRAY, GREEN, HIDDEN, HIDDEN_HINTS, HINTS, LINES, MIME, ORANGE, Report
 from autograder.running import Call
 
 settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=80)
@@ -50,6 +51,12 @@ def plain_or_given(value: Any) -> Plain:
 
 
 HOLDS = Verdict(item("values are positive", name="positive"))
+UNCHANGED = Property("unchanged", "the inputs are left as they were", False, 0.0, [[]], penalty=1.0)
+
+
+def untried_verdicts(kind: str, sentence: str = "One sentence.") -> list[Verdict]:
+    """Returns the verdicts of a task that could not be asked: a visible and a hidden one, and that of the inputs."""
+    return [Verdict(one, Difference(kind, "", sentence)) for one in (item(), item(hidden=True), UNCHANGED)]
 
 
 # ---- the parts
@@ -58,9 +65,18 @@ HOLDS = Verdict(item("values are positive", name="positive"))
 def test_the_headline_counts_properties_and_what_is_checked_later() -> None:
     wrong = failing(1.0, 2.0)
     assert report(HOLDS, wrong).headline() == "softmax: 1 of 2 properties hold"
-    assert report(HOLDS, hidden_cases=1).headline().endswith("· 1 more is checked when it is graded")
-    assert report(HOLDS, hidden_cases=3).headline().endswith("· 3 more are checked when it is graded")
-    assert report(HOLDS, wrong, graded=True).headline().endswith("1 of 2 properties hold · 1 of 2 points")
+    assert report(HOLDS, hidden_cases=3).headline() == "softmax: 1 of 1 properties hold · grading checks 3 more"
+    graded = report(HOLDS, wrong, graded=True, hidden_cases=3).headline()
+    assert graded == "softmax: 1 of 2 properties hold · 1 of 2 points"
+
+
+@pytest.mark.parametrize("kind", ["missing", "not written"])
+def test_what_was_not_tried_is_not_counted_but_said_to_be_unsolved(kind: str) -> None:
+    untried = untried_verdicts(kind)
+    assert report(*untried).headline() == "softmax is not solved yet"
+    assert report(*untried, hidden_cases=2).headline() == "softmax is not solved yet · grading checks 2 more"
+    assert report(*untried, graded=True).headline() == "softmax is not solved yet · 0 of 2 points"
+    assert report(*untried).listing().splitlines()[1:] == ["  ○ rows sum to 1", "  ○ rows sum to 1 (hidden)"]
 
 
 def test_each_property_is_one_line_with_its_mark() -> None:
@@ -69,29 +85,38 @@ def test_each_property_is_one_line_with_its_mark() -> None:
     assert lines[1:] == ["  ✓ values are positive", "  ✗ rows sum to 1 (hidden)", "  · a note", "  · a remark"]
 
 
-def test_what_earns_nothing_is_listed_only_where_it_fails() -> None:
-    unchanged = item("the inputs are left as they were", weight=0)
-    assert "left as they were" not in report(HOLDS, Verdict(unchanged)).listing()
-    assert "left as they were" in report(HOLDS, Verdict(unchanged, Difference("changed", "", "`x` changed"))).listing()
+@pytest.mark.parametrize("kind", ["", "raised", "missing", "not written"])
+def test_that_inputs_were_left_alone_is_no_news(kind: str) -> None:
+    made = report(HOLDS, Verdict(UNCHANGED, Difference(kind, "an answer", "no answer") if kind else None))
+    assert "left as they were" not in made.listing() + made.listing_html()
+    assert made.listing().splitlines()[1:] == ["  ✓ values are positive"]
 
 
-def test_a_message_has_what_was_checked_expected_came_the_input_and_a_hint() -> None:
+def test_that_inputs_were_changed_is_listed_counted_and_explained() -> None:
+    said = "Your code changes its input `x`: whoever calls it loses the old values."
+    made = report(HOLDS, Verdict(UNCHANGED, Difference("changed", "", said)))
+    assert made.headline() == "softmax: 1 of 2 properties hold"
+    assert made.listing().splitlines()[1:] == ["  ✓ values are positive", "  ✗ the inputs are left as they were"]
+    assert made.message().splitlines() == ["softmax · the inputs are left as they were", HINTS["changed"], said]
+
+
+def test_a_message_has_what_was_checked_a_hint_expected_came_and_the_input() -> None:
     lines = report(failing(np.array([1.0, 2]), np.array([1.0, 3]), {"z": np.array([0, 1])})).message().splitlines()
     assert lines == [
         "softmax · rows sum to 1",
-        "  expected  [1., 2.]",
-        "  got       [1., 3.]",
+        HINTS["value"],
+        "  expected  [1.0000, 2.0000]",
+        "  got       [1.0000, 3.0000]",
         "            first difference at [1]: 2 expected, 3 came",
         "  for       z = [0, 1]",
-        HINTS["value"],
     ]
 
 
 def test_the_sentences_of_a_recognized_mistake_replace_the_general_hint() -> None:
-    known = Known("wrong_axis", "Which axis holds the classes?", {})
-    message = report(failing(1.0, 2.0, known=known)).message()
-    assert message.endswith("\nWhich axis holds the classes?")
-    assert HINTS["value"] not in message
+    known = Known("wrong_axis", "Which axis holds the classes? " * 5, {})
+    lines = report(failing(1.0, 2.0, known=known)).message().splitlines()
+    assert " ".join(lines[1:3]) == known.sentences.strip()
+    assert lines[3:] == ["  expected  1", "  got       2"]
 
 
 def test_no_message_where_everything_holds() -> None:
@@ -100,11 +125,15 @@ def test_no_message_where_everything_holds() -> None:
     assert report(HOLDS).text() == report(HOLDS).listing()
 
 
-@pytest.mark.parametrize("kind", ["missing", "not written", "changed"])
-def test_where_there_is_nothing_to_compare_one_sentence_says_why(kind: str) -> None:
-    lines = report(Verdict(item(), Difference(kind, "", "One sentence."))).message().splitlines()
-    assert lines[:2] == ["softmax · rows sum to 1", "One sentence."]
-    assert " ".join(lines[2:]) == HINTS[kind]
+@pytest.mark.parametrize("kind", ["missing", "not written"])
+@pytest.mark.parametrize("which", [slice(0, 3), slice(1, 2), slice(2, 3)], ids=["all", "hidden", "inputs"])
+def test_where_there_was_nothing_to_try_one_sentence_and_the_hint_say_so(kind: str, which: slice) -> None:
+    made = report(*untried_verdicts(kind)[which])
+    first, *rest = made.message().splitlines()
+    assert first == "softmax: One sentence."
+    assert " ".join(rest) == HINTS[kind]
+    assert "One sentence." in made.html()  # even where nothing is listed that could carry it
+    assert made.html().count("<b>") == 2
 
 
 @pytest.mark.parametrize(
@@ -123,7 +152,13 @@ def test_where_there_is_nothing_to_compare_one_sentence_says_why(kind: str) -> N
             {f"x{i}": np.zeros(2) for i in range(20)},
             "  for       softmax(x0: an array of shape (2,), x1: an array of shape (2,)",
         ),
-        ({"x": object()}, "  for       x = an object of type object"),
+        ({"f": len, "x": 3}, "  for       x = 3"),
+        ({"x": ("a  b [ c", 3)}, "  for       x = ('a  b [ c', 3)"),
+        ({"x": [[1, 10], [2, 3]]}, "  for       x = (a tuple or list of 2, a tuple or list of 2)"),
+        ({"x": np.array([[1, 10], [2, 3]])}, "  for       x = [[1, 10], [2, 3]]"),
+        ({"x": np.array([[True, False]])}, "  for       x = [[True, False]]"),
+        ({"x": np.array([[-1.70712, 0], [1, 2]])}, "  for       x = [[-1.7071, 0.0000], [1.0000, 2.0000]]"),
+        ({"x": [np.eye(2), 3]}, "  for       x = ([[1.0000, 0.0000], [0.0000, 1.0000]], 3)"),
     ],
     ids=[
         "numbers",
@@ -136,13 +171,48 @@ def test_where_there_is_nothing_to_compare_one_sentence_says_why(kind: str) -> N
         "large in a list",
         "many",
         "many arguments",
-        "object",
+        "function",
+        "spaces in a text",
+        "nested",
+        "integers",
+        "truth values",
+        "floats",
+        "array in a tuple",
     ],
 )
 def test_inputs_are_shown_as_far_as_they_can_be_read(arguments: dict[str, Any], line: str) -> None:
     lines = report(failing(1.0, 2.0, arguments)).message().splitlines()
     assert any(shown.startswith(line) for shown in lines), lines
     assert len(lines) <= LINES
+
+
+def test_an_input_that_is_too_long_for_a_line_is_aligned_below_its_name() -> None:
+    lines = report(failing(1.0, 2.0, {"scores": np.arange(24.0).reshape(2, 12) - 9.5})).message().splitlines()
+    first, second = (line for line in lines if "[" in line)
+    assert first.startswith("  for       scores = [[-9.5000, ")
+    assert second.startswith(" " * len("  for       scores = ") + " [ 2.5000, ")
+
+
+@given(st.integers(1, 12), st.sampled_from([np.eye, np.arange, lambda n: np.eye(n, dtype=int) - 5]))
+def test_an_array_that_fits_on_a_line_is_on_one_and_no_line_is_much_too_long(n: int, make: Any) -> None:
+    lines = report(failing(1.0, 2.0, {"x": make(n)})).message().splitlines()
+    shown = lines[lines.index("  got       2") + 1 :]
+    assert len(shown) == 1 or len(" ".join(line.strip() for line in shown)) > 95
+    assert max(len(line) for line in lines) <= 120
+
+
+@pytest.mark.parametrize("many", [0, 20])
+def test_what_is_no_data_is_left_out_of_the_inputs(many: int) -> None:
+    data = {f"x{i}": np.zeros((50, 2)) for i in range(many)} | {"last": np.zeros((50, 2))}
+    message = report(failing(1.0, 2.0, {"f": len, **data, "rng": np.random.default_rng(0)})).message()
+    assert "last: an array of shape (50, 2))" in message if many else "last = an array of shape (50, 2)" in message
+    for odd in ("rng", "Generator", "builtin", "f:", "f =", "an object"):
+        assert odd not in message
+
+
+def test_where_no_input_is_data_there_is_no_line_for_inputs() -> None:
+    lines = report(failing(1.0, 2.0, {"f": len, "model": object()})).message().splitlines()
+    assert lines == ["softmax · rows sum to 1", HINTS["value"], "  expected  1", "  got       2"]
 
 
 # ---- at most twelve lines
@@ -184,7 +254,15 @@ def test_expected_got_and_hint_are_all_there_whatever_the_size_of_the_arrays(
     message = report(failing(expected, got, {"x": expected})).message()
     assert message.count("  expected  ") == 1
     assert message.count("  got       ") == 1
-    assert message.split()[-1] == HINTS[difference.kind].split()[-1]
+    hint = " ".join(message[: message.index("  expected  ")].split())
+    assert hint.endswith(HINTS[difference.kind])
+
+
+def test_sentences_without_end_leave_room_for_what_was_expected() -> None:
+    made = report(failing(1.0, 2.0, {"x": 3}, known=Known("mistake", "word " * 1000, {})))
+    lines = made.message().splitlines()
+    assert len(lines) == LINES
+    assert (lines[0], lines[-1]) == ("softmax · rows sum to 1", "  expected  1")
 
 
 def test_half_characters_of_a_student_do_not_reach_the_screen() -> None:
@@ -219,7 +297,9 @@ def test_of_a_hidden_case_neither_input_nor_value_nor_exception_is_told(expected
     told = "\n".join(
         [made.message(), made.text(), made.html(), json.dumps(made.data()), json.dumps(made._repr_mimebundle_())]
     )
-    assert made.message().splitlines()[:2] == ["softmax · rows sum to 1", HIDDEN]
+    title, *hint, last = made.message().splitlines()
+    assert (title, last) == ("softmax · rows sum to 1", HIDDEN)
+    assert " ".join(hint) in {**HINTS, **HIDDEN_HINTS}.values()
     for private in (SECRET, "0.123456", "1.5", "(17, 19)", "times the expected", "transposed", "ValueError"):
         assert private not in told
 
@@ -251,7 +331,99 @@ def test_everything_is_escaped_in_html() -> None:
         for html in (made.html(), made.listing_html()):
             assert "<script" not in html
             assert "&lt;script&gt;" in html
-        assert set(re.findall(r"<(\w+)", made.html())) <= {"div", "b", "ul", "li", "p", "pre"}
+        assert set(re.findall(r"<(\w+)", made.html())) <= {"div", "b", "ul", "li", "pre"}
+
+
+class Tags(HTMLParser):
+    """Checks that tags are nested properly, and keeps what stands in which of them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.open += [tag] if tag != "br" else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((" ".join(self.open), data))
+
+
+def test_the_explanation_stands_in_the_line_of_the_failure_and_only_where_it_is_asked_for() -> None:
+    known = Known("wrong_axis", "Which `axis` holds <b>?", {})
+    explained = Verdict(item("rows sum to `1`"), compare(1.0, 2.0), [Call("softmax", {"z": 3})], known)
+    made = report(HOLDS, failing(1.0, 2.0), explained)  # a recognized mistake is explained before another
+    texts = Tags(made.html()).texts
+    assert texts[0] == ("div b", "softmax: 1 of 3 properties hold")
+    assert texts[1:4] == [
+        ("div ul li", "✓ values are positive"),
+        ("div ul li", "✗ rows sum to 1"),
+        ("div ul li", "✗ rows sum to "),
+    ]
+    assert texts[4:] == [
+        ("div ul li code", "1"),
+        ("div ul li div b", "Which "),
+        ("div ul li div b code", "axis"),
+        ("div ul li div b", " holds <b>?"),
+        ("div ul li div pre", "  expected  1\n  got       2\n  for       z = 3"),
+    ]
+    assert Tags(made.listing_html()).texts == texts[:5]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_sentences_are_no_preformatted_text(hidden: bool) -> None:
+    changed = Difference("changed", "", "Your code changes its input `x`.")
+    made = report(Verdict(item(hidden=hidden), changed))
+    assert "<pre" not in made.html()
+    assert (HIDDEN if hidden else "changes its input <code>x</code>.") in made.html()
+
+
+def test_where_nothing_was_tried_the_reason_stands_before_the_advice() -> None:
+    texts = Tags(report(*untried_verdicts("missing", "The notebook has no `softmax`.")).html()).texts
+    start = texts.index(("div ul li div", "The notebook has no "))
+    assert texts[start + 1 : start + 4] == [
+        ("div ul li div code", "softmax"),
+        ("div ul li div", "."),
+        ("div ul li div b", HINTS["missing"]),
+    ]
+
+
+@given(st.text("`ab<&", max_size=12))
+def test_backticks_become_code_whatever_stands_between_them(text: str) -> None:
+    made = report(HOLDS, Verdict(item(text), compare(1.0, 2.0), [], Known("m", text + "!", {})), remarks=[text])
+    parsed = Tags(made.html()).texts
+    again = "".join(f"`{data}`" if path.endswith("code") else data for path, data in parsed)
+    assert again.count(f" {text}") >= 2  # the title and the remark
+    assert f"{text}!" in again
+    assert not any(re.search("`[^`]+`", data) for _, data in parsed)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "color", "mark"),
+    [
+        ([HOLDS], GREEN, "✓"),
+        ([HOLDS, failing(1.0, 2.0)], ORANGE, "✗"),
+        ([HOLDS, Verdict(UNCHANGED, Difference("changed", "", "`x`"))], ORANGE, "✗"),
+        (untried_verdicts("missing"), GRAY, "○"),
+        (untried_verdicts("not written"), GRAY, "○"),
+    ],
+    ids=["right", "wrong", "changed", "missing", "not written"],
+)
+def test_marks_and_color_tell_what_holds_what_fails_and_what_was_not_tried(
+    verdicts: list[Verdict], color: str, mark: str
+) -> None:
+    made = report(*verdicts)
+    for html in (made.html(), made.listing_html()):
+        assert {c for c in (GREEN, ORANGE, GRAY) if c in html} == {color}
+        assert mark in html
+        assert ("○" in html) == (color == GRAY)
+        assert ("✗" in html) == (color == ORANGE)
 
 
 def test_data_tells_programs_what_people_read() -> None:
