@@ -21,14 +21,22 @@ ENTRIES: dict[str, dict[str, type | UnionType]] = {  # the keys that each entry 
 
 
 @dataclass(frozen=True)
-class SheetPlace:
-    """One sheet: where its text stands, and where its notebooks and bundle are built."""
-
+class _Place:
     root: Path
     module: str
     name: str
     order: int
     minutes: float
+
+    @property
+    def notebook_name(self) -> str:
+        """The built notebook's name, which shows its place in the order: "02_backprop"."""
+        return f"{self.order:02d}_{self.name}"
+
+
+@dataclass(frozen=True)
+class SheetPlace(_Place):
+    """One sheet: where its text stands, and where its notebooks and bundle are built."""
 
     @property
     def text(self) -> Path:
@@ -38,11 +46,6 @@ class SheetPlace:
     def checks(self) -> Path:
         return self.text.with_name(f"{self.name}_checks.py")
 
-    @property
-    def notebook_name(self) -> str:
-        """The built notebook's name, which shows its place in the order: "02_backprop"."""
-        return f"{self.order:02d}_{self.name}"
-
     def built(self, tree: str) -> tuple[Path, Path]:
         """Returns the paths of notebook and bundle in "source" or "release"."""
         folder = self.root / tree / self.module
@@ -50,14 +53,8 @@ class SheetPlace:
 
 
 @dataclass(frozen=True)
-class LecturePlace:
+class LecturePlace(_Place):
     """One lecture: its text and its executed notebook."""
-
-    root: Path
-    module: str
-    name: str
-    order: int
-    minutes: float
 
     @property
     def text(self) -> Path:
@@ -65,7 +62,7 @@ class LecturePlace:
 
     @property
     def notebook(self) -> Path:
-        return self.text.with_name(f"{self.order:02d}_{self.name}.ipynb")
+        return self.text.with_name(f"{self.notebook_name}.ipynb")
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,11 @@ class SubmissionReader(NotebookExporter):
 
     def from_filename(self, filename: str, resources: Any = None, **kw: Any) -> Any:
         """Returns what NotebookExporter returns, for any file."""
+        if not getattr(self.parent, "_sanitizing", True):  # the second pass reads what Rebuild wrote
+            return super().from_filename(filename, resources=resources, **kw)
         try:
             notebook = nbformat.read(filename, as_version=4)
-            notebook.cells = [cell for cell in notebook.cells if isinstance(cell.get("source"), str)]
+            notebook = new_notebook(cells=[_plain_cell(cell) for cell in notebook.cells])
         except Exception as error:  # whatever the file holds, the batch goes on
             notebook = new_notebook()
             notebook.metadata[NOTES] = [_why_unreadable(Path(filename), error)]
@@ -181,7 +183,7 @@ def _assemble(student: list[NotebookNode], wanted: list[NotebookNode], notes: li
         if name in order and chosen.get(name) is cell:
             position = max(position, order[name])
         elif name not in order or not wanted[order[name]].metadata.nbgrader.locked:
-            free.setdefault(position, []).append(_plain_cell(cell))
+            free.setdefault(position, []).append(_free_cell(cell))
     result = free.get(-1, [])
     for index, cell in enumerate(wanted):
         made = deepcopy(cell)
@@ -214,10 +216,16 @@ def _grade_id(cell: NotebookNode) -> str:
     return str(meta.get("grade_id", "")) if isinstance(meta, dict) else ""
 
 
-def _plain_cell(cell: NotebookNode) -> NotebookNode:
-    if cell.cell_type == "code":
-        return new_code_cell(cell.source)
-    return new_markdown_cell(cell.source)
+def _plain_cell(cell: Any) -> NotebookNode:
+    """Returns a cell of what a student wrote: its text and the name of the task, and nothing else of what was sent."""
+    new = new_code_cell if cell.get("cell_type") == "code" else new_markdown_cell
+    meta = cell.get("metadata")
+    name = _grade_id(cell) if isinstance(meta, dict) else ""
+    return new(str(cell.get("source", "")), metadata={"nbgrader": {"grade_id": name}} if name else {})
+
+
+def _free_cell(cell: NotebookNode) -> NotebookNode:
+    return new_code_cell(cell.source) if cell.cell_type == "code" else new_markdown_cell(cell.source)
 
 
 def _with_id(cell: NotebookNode, index: int) -> NotebookNode:
