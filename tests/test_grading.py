@@ -23,15 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHEETS = ["mini", *(f"{place.module}/{place.name}" for place in Course(ROOT).sheets)]
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.parametrize(
-        "graded",
-        [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SHEETS],  # a class is graded once
-        indirect=True,
-        scope="module",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 def nbgrader(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +81,7 @@ class Class:
         return gradebook.read(root, place.module)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=SHEETS)
 def graded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Class:
     folder = tmp_path_factory.mktemp("graded")
     return Class(place_of(request.param, folder / "course"), folder)
