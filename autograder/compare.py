@@ -314,7 +314,7 @@ def size(tree: Plain) -> int:
 
 
 def _number(value: Any, digits: int = 5) -> str:
-    return f"{value:.{digits}g}" if np.asarray(value).dtype.kind in "fc" else str(value)
+    return f"{value + 0.0:.{digits}g}" if np.asarray(value).dtype.kind in "fc" else str(value)  # -0.0 + 0.0 is 0.0
 
 
 def _dtype(leaf: Plain) -> str:

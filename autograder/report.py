@@ -208,16 +208,16 @@ def _block(label: str, text: str) -> list[str]:
 
 
 def _inputs(calls: list[Call], room: int) -> list[str]:
-    """Returns the call that shows the failure, as far as it is small enough to be read and there is room."""
-    if not calls:
-        return []
-    call = calls[0]
-    data = {name: value for name, value in call.arguments.items() if not isinstance(value, Opaque)}
+    """Returns the inputs that show the failure, as far as they are small enough to be read and there is room."""
+    data: dict[str, Plain] = {}
+    for call in calls:  # a case may go forward and then backward: of each name, what came first
+        new = {name: value for name, value in call.arguments.items() if not isinstance(value, Opaque)}
+        data |= {name: value for name, value in new.items() if name not in data}
     lines = [line for name, value in data.items() for line in _argument(name, value).splitlines()]
     shown = [f"  {'for' if i == 0 else '':<9} {line}" for i, line in enumerate(lines)]
     if len(shown) > room:
         short = ", ".join(f"{name}: {_kind(value)}" for name, value in data.items())
-        shown = [f"  {'for':<9} {call.function}({short})"]
+        shown = [f"  {'for':<9} {calls[0].function}({short})"]
     return shown if len(shown) <= room else []
 
 

@@ -31,7 +31,10 @@ LINE = 200  # characters of a student's line, or of an exception's message, that
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a student's function: its name and its arguments, copied before the call."""
+    """One call of a student's function: its name, and copies of the arguments that the student did not make.
+
+    What an earlier call returned, a cache say, tells nothing about the input.
+    """
 
     function: str
     arguments: dict[str, Plain]
@@ -48,6 +51,7 @@ class Answer:
     returned: dict[str, Plain] = field(default_factory=dict)  # the last result of each function
     printed: str = ""
     warned: list[str] = field(default_factory=list)
+    made: list[Any] = field(default_factory=list, repr=False)  # the results themselves, while the case runs
 
     @property
     def completed(self) -> bool:
@@ -100,6 +104,7 @@ def run(case: Case, objects: Mapping[str, Any], rng: np.random.Generator) -> Ans
         warnings.simplefilter("always")
         warnings.showwarning = note  # type: ignore[assignment]
         answer.value = _guarded(case, objects, rng, answer)
+    answer.made.clear()
     answer.printed = out.getvalue()
     return answer
 
@@ -249,9 +254,13 @@ def _recorded_function(called: str, function: Callable[..., Any], answer: Answer
         given = dict(zip(_pad(names, len(args)), args[1:] if method else args, strict=False)) | kwargs
         before = {name: plain(value) for name, value in given.items()}
         if len(answer.calls) < CALLS:
-            answer.calls.append(Call(called, before))
+            theirs = {name for name, value in given.items() if any(value is made for made in answer.made)}
+            answer.calls.append(Call(called, {name: before[name] for name in given if name not in theirs}))
         result = function(*args, **kwargs)
         answer.returned[called] = plain(result)
+        if len(answer.calls) < CALLS:
+            made = [result, *(result if type(result) in (tuple, list) else [])]
+            answer.made += [part for part in made if not any(part is value for value in given.values())]
         answer.changed |= {name for name, value in given.items() if not _identical(before[name], plain(value))}
         answer.views |= {name for name, value in given.items() if _shares_memory(result, value)}
         return result

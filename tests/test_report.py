@@ -15,7 +15,8 @@ from autograder.compare import Difference, compare
 from autograder.diagnosis import Judgment, Known, Property, Verdict
 from autograder.plain import Array, Opaque, Plain, Raised, Timeout, plain
 from autograder.report import GRAY, GREEN, HIDDEN, HIDDEN_HINTS, HINTS, LINES, MIME, ORANGE, Report
-from autograder.running import Call
+from autograder.running import Call, run
+from autograder.tasks import Case
 
 settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=80)
 settings.load_profile("unit")
@@ -464,3 +465,20 @@ def test_a_report_that_is_not_graded_shows_itself_as_text() -> None:
     bundle = made._repr_mimebundle_(include=None, exclude=None)
     assert bundle["text/plain"] == made.text()
     assert set(bundle) == {"text/plain", "text/html", MIME}
+
+
+def test_the_inputs_of_all_calls_are_shown_but_not_what_the_student_made() -> None:
+    def forward(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return z, z + 7
+
+    def backward(dout: np.ndarray, cache: np.ndarray) -> np.ndarray:
+        return dout * 0
+
+    def both(forward: Any, backward: Any, rng: np.random.Generator) -> Any:
+        _, cache = forward(np.array([1.0, 2.0]))
+        return backward(np.array([3.0, 4.0]), cache)
+
+    case = Case("both", "forward, then backward", both)
+    answer = run(case, {"forward": forward, "backward": backward}, np.random.default_rng(0))
+    lines = report(Verdict(item(), Difference("value", "1", "2"), answer.calls)).message().splitlines()
+    assert lines[-2:] == ["  for       z = [1.0000, 2.0000]", "            dout = [3.0000, 4.0000]"]
