@@ -60,7 +60,7 @@ check: ## check that every task tells right from wrong, and that what is built i
 test: ## lint, run every test, and run every lecture against its stored outputs
 	$(SETUP)
 	$(LINT)
-	@$(PYTEST) --dist loadfile
+	@$(PYTEST) --dist loadfile --no-loadscope-reorder
 	$(if $(LECTURES),@$(PYTEST) --dist loadfile --nbval $(LECTURES))
 
 lab: ## open JupyterLab on the released exercises
