@@ -21,7 +21,8 @@ endef
 # a program of .venv, whatever the user's PATH: nbgrader, too, starts programs by name
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 BIN := .venv/bin
-PYTEST := $(RUN) $(BIN)/python -m pytest -n $(WORKERS)
+# the workers already share the cores
+PYTEST := OMP_NUM_THREADS=1 $(RUN) $(BIN)/python -m pytest -n $(WORKERS)
 LECTURES := $(wildcard modules/*/lectures/*.ipynb)
 LECTURE_TEXTS := $(wildcard modules/*/lectures/*.md)
 TYPED := $(wildcard autograder tests benchmarks) $(shell find modules -name '*.py')
