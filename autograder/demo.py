@@ -216,9 +216,8 @@ def _tell(root: Path, place: SheetPlace, members: list[Submission]) -> None:
     first = root / "feedback" / members[2].student / place.module / f"{place.notebook_name}.html"
     console.print(f"\nGrades as CSV:   {root / 'grades.csv'}", soft_wrap=True, highlight=False)
     console.print(f"Open feedback:   {first}", soft_wrap=True, highlight=False)
-    console.print(
-        f"Formgrader:      cd {root} && jupyter lab   (menu Nbgrader → Formgrader)", soft_wrap=True, highlight=False
-    )
+    lab = f"cd {root} && {Path(sys.executable).with_name('jupyter')} lab"
+    console.print(f"Formgrader:      {lab}   (menu Nbgrader → Formgrader)", soft_wrap=True, highlight=False)
 
 
 def _bytes(notebook: NotebookNode) -> bytes:
