@@ -482,3 +482,9 @@ def test_the_inputs_of_all_calls_are_shown_but_not_what_the_student_made() -> No
     answer = run(case, {"forward": forward, "backward": backward}, np.random.default_rng(0))
     lines = report(Verdict(item(), Difference("value", "1", "2"), answer.calls)).message().splitlines()
     assert lines[-2:] == ["  for       z = [1.0000, 2.0000]", "            dout = [3.0000, 4.0000]"]
+
+
+def test_a_function_not_yet_written_among_others_that_are_is_told_where_to_write() -> None:
+    verdict = failing(1.0, Raised("NotImplementedError", "", ", in the line `raise NotImplementedError()`"))
+    lines = report(HOLDS, verdict).message().splitlines()
+    assert lines[1] == HINTS["not written"]
