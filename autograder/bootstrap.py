@@ -54,7 +54,7 @@ try:
 except ImportError:  # not on Windows, where two setups at once are the user's to avoid
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 1  # raise it when setup does something new, so that everyone's next `make` sets up again
+VERSION = 2  # raise it when setup does something new, so that everyone's next `make` sets up again
 VENV = Path(ROOT, ".venv")
 PYTHON = VENV / "bin" / "python"
 MARK = VENV / "setup.json"
@@ -94,6 +94,12 @@ def find_browser() -> str | None:
 
 # to add one, add a line: setup then installs it where it may, and otherwise says what is missing
 SYSTEM = (
+    SystemPackage(
+        "bubblewrap",
+        lambda: bool(shutil.which("bwrap")) or not sys.platform.startswith("linux"),
+        frozenset({"setup", "test", "demo", "bench"}),
+        "submissions can be graded only with --unsafe",
+    ),
     SystemPackage("chromium", lambda: bool(find_browser()), frozenset({"test"}), "the browser tests are skipped"),
 )
 

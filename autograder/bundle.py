@@ -19,7 +19,7 @@ from autograder.plain import from_json, leaves, numbers, to_json
 from autograder.solutions import Reference, oracle
 from autograder.tasks import UNCHANGED, Case, Sheet, Task
 
-FORMAT = 1
+FORMAT = 2
 SEED = 0  # of the visible draws; hidden ones come from others
 DIGITS = 3  # of a sensitivity: it only scales a tolerance
 
@@ -65,7 +65,7 @@ class Bundle:
             known = ", ".join(self._tasks)
             raise CourseError(f"The sheet {self.sheet} has no task {name!r}; its tasks are {known}.")
         data = self._tasks[name]
-        task = Task(name, data["points"], tuple(data["objects"]))
+        task = Task(name, data["points"], tuple(data["objects"]), forbids=tuple(data["forbids"]))
         task.cases = [_case(case, self._functions) for case in data["cases"]]
         return task
 
@@ -81,7 +81,8 @@ class Bundle:
             )
             for m in data["misconceptions"]
         ]
-        return Oracle(name, data["points"], properties, lambda: known)
+        told = frozenset(data["arguments"]), tuple(data["forbids"])
+        return Oracle(name, data["points"], properties, lambda: known, *told)
 
     def hidden_cases(self, name: str) -> int:
         """Returns how many cases the task has that are not in the bundle."""
@@ -103,6 +104,8 @@ def _task_data(task: Task, reference: Reference, sheet: str) -> dict[str, Any]:
         "objects": list(task.objects),
         "hidden_cases": len(task.cases) - len(visible),
         "inputs_unchanged": not task.may_change_inputs,
+        "forbids": list(task.forbids),
+        "arguments": sorted(known.arguments),
         "cases": [_case_data(case, item) for case, item in zip(visible, properties, strict=True)],
         "misconceptions": [m for known_one in known.misconceptions() if (m := _known_data(known_one, known))],
     }

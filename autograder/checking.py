@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from autograder import forbidden
 from autograder.compare import Difference
-from autograder.diagnosis import Judgment, Oracle, judge, unable
+from autograder.diagnosis import Judgment, Oracle, forbidden_judgment, judge, unable
 from autograder.plain import Raised, type_name
 from autograder.running import ask
 from autograder.tasks import Task
@@ -13,8 +14,10 @@ from autograder.tasks import Task
 
 def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str, seed: int) -> Judgment:
     """Returns the judgment of the objects of `task` in `namespace`, a student's global names."""
-    if problem := _missing(task, namespace):
+    if problem := missing(task, namespace):
         return unable(oracle, problem)
+    if hits := forbidden.in_source(task.forbids, _cells(namespace), task.objects):
+        return forbidden_judgment(oracle, hits)
     asked = {p.name for p in oracle.properties}
     cases = [case for case in task.cases if case.name in asked]
     answers = ask(task, cases, {name: namespace[name] for name in task.objects}, sheet, seed)
@@ -24,7 +27,14 @@ def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str
     return judge(oracle, answers)
 
 
-def _missing(task: Task, namespace: Mapping[str, Any]) -> Difference | None:
+def _cells(namespace: Mapping[str, Any]) -> list[str]:
+    """Returns the cells that IPython ran so far, in their order; none elsewhere."""
+    history = namespace.get("In")
+    return [cell for cell in history if type(cell) is str] if isinstance(history, list) else []
+
+
+def missing(task: Task, namespace: Mapping[str, Any]) -> Difference | None:
+    """Returns what the objects of `task` lack in `namespace`, or None where all can be asked."""
     for name in task.objects:
         if name not in namespace:
             names = [n for n, value in namespace.items() if callable(value) and not n.startswith("_")]

@@ -1,4 +1,4 @@
-"""The command `autograder`: build, check, gradebook and demo."""
+"""The command `autograder`: build, check, grade, gradebook and demo."""
 
 import argparse
 import os
@@ -65,6 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--build", action="store_true", help="build what is stale first: one command after an edit")
     check.set_defaults(run=_check)
 
+    grade = commands.add_parser(
+        "grade",
+        help="grade the submissions of a module in a sandbox",
+        description="Grades what lies in submitted/ as `nbgrader autograde` and the formgrader's button do: each "
+        "notebook in a sandbox of its own, judged on fresh draws. Submissions that are graded already stay as they are.",
+    )
+    grade.add_argument("module", help="the module, such as m1_neural_networks")
+    grade.add_argument("--student", action="append", metavar="ID", help="only this student; may be repeated")
+    grade.add_argument("--regrade", action="store_true", help="grade again what is graded already")
+    grade.add_argument("--seed", type=int, metavar="N", help="draw as an earlier grading did, to repeat it")
+    grade.add_argument(
+        "--unsafe", action="store_true", help="run without a sandbox, with your own rights: only for work that you trust"
+    )
+    grade.set_defaults(run=_grade)
+
     gradebook = commands.add_parser(
         "gradebook",
         help="print the grades of a module: points per task and recognized misconceptions",
@@ -94,6 +109,14 @@ def _check(options: argparse.Namespace) -> int:
     from autograder import authoring
 
     return authoring.check(options.names, build_first=options.build)
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from autograder import grading
+    from autograder.course import find_course
+
+    how = grading.How(options.regrade, options.seed, options.unsafe)
+    return grading.grade(find_course().root, options.module, options.student or [], how)
 
 
 def _gradebook(options: argparse.Namespace) -> int:

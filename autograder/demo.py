@@ -1,7 +1,8 @@
 """A sample class, made from a sheet itself and graded from end to end with nbgrader's own commands.
 
 The class holds what every class holds: right work, right work in another style, known mistakes, an untouched
-sheet, code that raises, code that never ends, a file that is no notebook, and a cell that was copied.
+sheet, code that raises, code that never ends, a file that is no notebook, and a cell that was copied. Two more hand
+in nothing but a trick, for which nbgrader by itself pays in full; it grades them, too, for comparison.
 """
 
 import inspect
@@ -34,7 +35,15 @@ from autograder.nbgrader_steps import configure
 c = get_config()
 c.CourseDirectory.course_id = "sample_class"
 configure(c)
-c.Execute.timeout = 15  # seconds for one cell: an endless one should not keep you waiting
+c.Judged.seconds_per_cell = 15  # an endless cell should not keep you waiting
+"""
+STOCK = "stock"  # the folder in which nbgrader grades the tricks without this course's configuration
+TRICK = """\
+def _blank(lines):
+    return ["\\n"]
+
+
+get_ipython().input_transformers_post.append(_blank)  # every later cell is empty, and no output is full marks
 """
 
 
@@ -45,6 +54,7 @@ class Submission:
     student: str
     about: str
     file: bytes
+    cheats: bool = False
 
 
 class SampleClass:
@@ -70,6 +80,12 @@ class SampleClass:
         yield self._member("08_endless", "one task loops for ever: the others keep their points", self._endless())
         yield Submission("09_not_json", "a file cut off in the middle: 0 %, with the reason", self._cut_off())
         yield Submission("10_copied_cell", "a copied solution cell: 100 %, as Run All has it", self._copied())
+        yield Submission(
+            "11_skipped_checks", "nothing solved, each check tagged to be skipped: 0 %", self._tagged(), True
+        )
+        yield Submission(
+            "12_blanked_checks", "nothing solved, a hook that blanks later cells: 0 %", self._hooked(), True
+        )
 
     def written_out(self, task: Task, other: Solution) -> str:
         """Returns the text of a solution cell as a student would write `other`."""
@@ -106,6 +122,17 @@ class SampleClass:
         last = list(self.sheet.tasks)[-1]
         stub = next(c for c in self._stubs() if c.name == last)
         return {**self.solutions, last: stub.source.replace(STUB, "while True:\n        pass")}
+
+    def _tagged(self) -> bytes:
+        notebook = self.notebook({})
+        for cell in notebook.cells:
+            if cell.metadata.get("nbgrader", {}).get("grade"):
+                cell.metadata.tags = ["skip-execution"]
+        return _bytes(notebook)
+
+    def _hooked(self) -> bytes:
+        first = next(iter(self.sheet.tasks))
+        return _bytes(self.notebook({first: TRICK}))
 
     def _stubs(self) -> list["_Stub"]:
         named = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in self.release.cells}
@@ -152,18 +179,21 @@ def run(sheet: str, into: Path | None) -> int:
     _fresh_folder(root, course, place)
     _hand_in(root, place, members)
     with _progress(console) as progress:
-        bar = progress.add_task("", total=2 * len(members) + 2)
+        bar = progress.add_task("", total=2 * len(members) + 2 + sum(1 + member.cheats for member in members))
 
-        def step(command: str, *arguments: str, each: str) -> None:
+        def step(command: str, *arguments: str, each: str, into: Path = root) -> None:
             """Runs one command, and moves the bar for each line of its log that contains `each`."""
-            progress.update(bar, description=command)
-            for _ in _lines(root, each, command, *arguments):
+            progress.update(bar, description=command if into == root else f"stock {command}")
+            for _ in _lines(into, each, command, *arguments):
                 progress.advance(bar)
 
         step("generate_assignment", place.module, "--force", each="Writing")
         step("autograde", place.module, each="] Autograding")
         step("generate_feedback", place.module, each="Writing")
         step("export", "--to", "grades.csv", each="Exporting")
+        stock = _stock_folder(root, place, [member for member in members if member.cheats])
+        step("generate_assignment", place.module, "--force", each="Writing", into=stock)
+        step("autograde", place.module, each="] Autograding", into=stock)
     _tell(root, place, members)
     return 0
 
@@ -201,6 +231,16 @@ def _fresh_folder(root: Path, course: Course, place: SheetPlace) -> None:
         write(root / "nbgrader_config.py", CONFIG)
 
 
+def _stock_folder(root: Path, place: SheetPlace, members: list[Submission]) -> Path:
+    """Returns a course folder without configuration, into which `members` have handed in."""
+    stock = root / STOCK
+    with saying_where(stock):
+        shutil.copytree(root / "source", stock / "source")
+        write(stock / "nbgrader_config.py", MARK)
+    _hand_in(stock, place, members)
+    return stock
+
+
 def _hand_in(root: Path, place: SheetPlace, members: list[Submission]) -> None:
     name = f"{place.notebook_name}.ipynb"
     write_all({root / "submitted" / m.student / place.module / name: m.file for m in members})
@@ -212,7 +252,12 @@ def _tell(root: Path, place: SheetPlace, members: list[Submission]) -> None:
     for member in members:
         console.print(f"  {member.student:<22} {member.about}", highlight=False)
     console.print()
-    gradebook.show(gradebook.read(root, place.module))
+    ours, stock = gradebook.read(root, place.module), gradebook.read(root / STOCK, place.module)
+    gradebook.show(ours)
+    console.print("\n[bold]For the same submissions[/bold]    nbgrader by itself    here")
+    here = {row.student: ours.percent(row) for row in ours.rows}
+    for row in stock.rows:
+        console.print(f"  {row.student:<22} {stock.percent(row):>21.0f} % {here[row.student]:>7.0f} %", highlight=False)
     first = root / "feedback" / members[2].student / place.module / f"{place.notebook_name}.html"
     console.print(f"\nGrades as CSV:   {root / 'grades.csv'}", soft_wrap=True, highlight=False)
     console.print(f"Open feedback:   {first}", soft_wrap=True, highlight=False)

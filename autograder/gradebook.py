@@ -86,7 +86,7 @@ def show(grades: Grades) -> None:
     console.print(table, width=width, crop=False, soft_wrap=True)
     for row in grades.rows:
         for line in [*row.misconceptions, *row.notes]:
-            console.print(f"  {row.student}: {line}", soft_wrap=True)
+            console.print(f"  {row.student}: {line}", soft_wrap=True, markup=False)
 
 
 def _table(grades: Grades) -> Table:

@@ -1,6 +1,7 @@
 """The laws that all content obeys, each a function that returns the problems it finds.
 
-1 structure      every task has a solution region, a check cell and a declaration, in the same order
+1 structure      every task has a solution region, a check cell and a declaration, in the same order; its text says
+                 what it forbids
 2 reference      the reference passes everything, the untouched stub fails everything and helps
 3 solutions      variants get full marks; misconceptions lose marks and are called by their own name
 4 purpose        every case is failed by some misconception
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from autograder import source
+from autograder import forbidden, source
 from autograder.checking import examine
 from autograder.course import SheetPlace
 from autograder.diagnosis import Judgment, Known, Oracle, judge
@@ -40,6 +41,8 @@ LINK = re.compile(
 )
 CODE = re.compile(r"^ *(`{3,}|~{3,}).*?^ *\1|`+[^`\n]+`+|\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL | re.MULTILINE)  # or math
 CUT = re.compile(r"(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)")  # what nbgrader looks for, anywhere in a line
+DENIED = re.compile(r"\b(no|nor|not|never|without|instead|forbidden|nothing)\b|n't\b|n’t\b", re.IGNORECASE)
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 SIGNIFICANT = 14  # characters below which a line of code is common property
 
 
@@ -67,7 +70,7 @@ def structure(place: SheetPlace, text: SheetText, sheet: Sheet) -> list[Problem]
         problems.append(Problem(place.text, 1, f'no setup cell says check = open_checks("{place.name}").'))
     for role, names in (("task", sheet.tasks), ("check", sheet.tasks), ("written", sheet.questions)):
         problems += _order(place, text, role, list(names))
-    problems += _marks(place, text)
+    problems += [*_marks(place, text), *_unsaid(place, text, sheet)]
     for cell in text.by_role("check"):
         if cell.text.strip() != f'check("{cell.name}")':
             problems.append(Problem(place.text, cell.line, f'a check cell holds only check("{cell.name}").'))
@@ -139,6 +142,10 @@ class _Proof:
                     f"{self.task.name}: {who} gets {judgment.points:g} of {self.task.points:g} under seed {seed}:"
                 )
                 yield self._problem(other.name if other else self.task.name, f"{sentence}\n{what}")
+            elif hits := forbidden.in_source(self.task.forbids, *self._text_of(other)):
+                who = f"the variant {other.name}" if other else "the reference itself"
+                what = f"uses {hits[0].name}, which the task forbids, in the line {hits[0].line}"
+                yield self._problem(other.name if other else self.task.name, f"{self.task.name}: {who} {what}")
 
     def _stub(self, truth: Oracle, seed: int) -> Iterator[Problem]:
         stub = Reference(self.reference.given, stub_of(self.cell.text))
@@ -173,6 +180,15 @@ class _Proof:
             fails = ", ".join(v.property.name for v in judgment.verdicts if not v.holds) or "nothing"
             sentence = f"{self.task.name}: {wrong.name} is {called} {how} (it fails {fails})."
             yield self._problem(wrong.name, sentence)
+
+    def _text_of(self, other: Solution | None) -> tuple[list[str], Iterable[str]]:
+        """Returns the text of a solution, in the order in which it runs, and the objects that it defines."""
+        solution = [self.reference.given, self.reference.edited(self.task, other)]
+        if other is None or other.edit:
+            return solution, self.task.objects
+        checks = self.place.checks.read_text(encoding="utf-8-sig")
+        own = [source.undecorated(s) for s in source.statements(checks) if other.name in s.defines]
+        return [checks, *own], [other.name]
 
     @property
     def _mistakes(self) -> list[Solution]:
@@ -276,6 +292,27 @@ def _marks(place: SheetPlace, text: SheetText) -> Iterator[Problem]:
     for number, line in enumerate(place.checks.read_text(encoding="utf-8").splitlines(), 1):
         if CUT.search(line):
             yield Problem(place.checks, number, f"nbgrader would cut the notebook at “{line.strip()}”; reword it.")
+
+
+def _unsaid(place: SheetPlace, text: SheetText, sheet: Sheet) -> Iterator[Problem]:
+    """What a task forbids stands, with a word of denial, in a sentence of its section or before the first code."""
+    first = next((i for i, cell in enumerate(text.cells) if cell.kind == "code"), 0)
+    section: list[str] = []
+    for index, cell in enumerate(text.cells):
+        if cell.kind == "markdown" and index >= first:
+            section.append(cell.text)
+        elif cell.role == "task" and cell.name in sheet.tasks:
+            told = [*(c.text for c in text.cells[:first]), *section, stub_of(cell.text)]
+            sentences = [" ".join(s.split()) for part in told for s in SENTENCE.split(part) if DENIED.search(s)]
+            for name in sheet.tasks[cell.name].forbids:
+                word = re.compile(rf"(?<![\w])(?:py)?{re.escape(name.split('.')[-1])}(?!\w)", re.IGNORECASE)
+                if not any(word.search(sentence) for sentence in sentences):
+                    said = (
+                        f"{cell.name} forbids {name}, but no sentence of its text says that it is to be done without."
+                    )
+                    yield Problem(place.text, cell.line, said)
+        elif cell.role == "check":
+            section = []
 
 
 def _running(place: SheetPlace, text: SheetText, sheet: Sheet) -> list[Problem]:

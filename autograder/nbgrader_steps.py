@@ -3,103 +3,155 @@
 `configure(c)` stands in `nbgrader_config.py`, so `nbgrader autograde`, the formgrader's button and every other
 way of grading take the same path:
 
-    read        SubmissionReader   a file that is no notebook becomes an empty one, with the reason
+    read        SubmissionReader   nothing but plain files is opened; a file that is no notebook says why
     sanitize    Rebuild            the notebook to run is made of the gradebook's cells and the student's solutions
-    execute     nbgrader's Execute THE TRUSTED SANDBOX BELONGS HERE: for now the student's code runs in a kernel with
-                                   the rights of the person who grades, beside the solution (see `stock`)
+    execute     Judged             the cells run in a sandbox, the tasks are asked, verdicts are made out here
     save        nbgrader's SaveAutoGrades; then the hidden tests go, so that graders see the student's work and
                 students who read the feedback see titles, verdicts, and hints
+    finish      Finished           a mark tells the next run that this one came to its end
 """
 
+import glob
 import json
-from copy import deepcopy
+import re
+import shutil
+import tempfile
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat.notebooknode import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from nbgrader.api import Gradebook
+from nbformat.v4 import new_notebook
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.converters.base import NbGraderException
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from autograder.notebooks import CHECK, HIDDEN, KERNEL
-
-Resources = dict[str, Any]
-NOTES = "autograder_notes"
-SECONDS_PER_CELL = 30
+from autograder import pages, sandbox
+from autograder.graded import Judged
+from autograder.intake import HandedIn, take_in, timestamp
+from autograder.rebuilding import NOTES, Resources, notebook_from, without_hidden
 
 
 def configure(c: Any) -> None:
     """Sets what the course needs in nbgrader's config object `c`."""
     c.Autograde.exporter_class = "autograder.nbgrader_steps.SubmissionReader"
     c.Autograde.sanitize_preprocessors = [
-        "autograder.nbgrader_steps.Rebuild",
+        "autograder.rebuilding.Rebuild",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     c.Autograde.autograde_preprocessors = [
-        "nbgrader.preprocessors.Execute",  # the place of the trusted sandbox
-        "autograder.nbgrader_steps.OneResult",
-        "nbgrader.preprocessors.LimitOutput",
+        "autograder.graded.Judged",
         "nbgrader.preprocessors.SaveAutoGrades",
         "autograder.nbgrader_steps.WithoutHiddenTests",
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
+        "autograder.nbgrader_steps.Finished",
     ]
-    c.Execute.timeout = SECONDS_PER_CELL
+    pages.configure(c)
     c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
 
 
 class SubmissionReader(NotebookExporter):
-    """Reads a submission; one that is no notebook becomes an empty notebook that says why."""
+    """Reads submissions safely, whatever was handed in.
+
+    nbgrader opens a student's files in several places, and copies what lies beside a notebook before the first
+    preprocessor runs. The exporter is the one configurable part that is made between its search for submissions and
+    their conversion. So this one gives its converter the list of what to grade, and puts safer functions in the place
+    of two: `init_assignment` and `get_existing_timestamp`. They are set on these two objects, never on nbgrader's
+    classes, because the formgrader's server goes on to use the classes for other things.
+    """
+
+    def __init__(self, parent: Any, **kw: Any) -> None:
+        super().__init__(parent=parent, **kw)
+        refusal = None if Judged(parent=parent).unsafe else sandbox.refusal()
+        if refusal:
+            parent.log.error(refusal)  # nbgrader's command ends on this exception without a word
+            raise NbGraderException(refusal)
+        self._converter = parent
+        self._course = parent.coursedir
+        self._sheets = self._recorded_sheets()
+        self._handed_in: HandedIn | None = None
+        self._nbgrader_init_assignment = parent.init_assignment
+        parent.init_assignment = self._init_assignment
+        self._course.get_existing_timestamp = partial(_existing_timestamp, self._course)
+        if self._sheets:
+            parent.assignments = self._assignments()
 
     def from_filename(self, filename: str, resources: Any = None, **kw: Any) -> Any:
-        """Returns what NotebookExporter returns, for any file."""
-        if not getattr(self.parent, "_sanitizing", True):  # the second pass reads what Rebuild wrote
+        """Returns what NotebookExporter returns, for any file and for none."""
+        if not self._converter._sanitizing:  # the second pass reads what Rebuild wrote
             return super().from_filename(filename, resources=resources, **kw)
-        try:
-            notebook = nbformat.read(filename, as_version=4)
-            notebook = new_notebook(cells=[_plain_cell(cell) for cell in notebook.cells])
-        except Exception as error:  # whatever the file holds, the batch goes on
-            notebook = new_notebook()
-            notebook.metadata[NOTES] = [_why_unreadable(Path(filename), error)]
-        return self.from_notebook_node(notebook, resources=resources or {}, **kw)
+        sheet = resources["nbgrader"]["notebook"]
+        handed_in = self._submission(resources["nbgrader"]["assignment"], resources["nbgrader"]["student"])
+        data = handed_in.read(sheet)
+        notebook = new_notebook() if data is None else notebook_from(data, handed_in.notebooks[sheet])
+        notebook.metadata[NOTES] = [*handed_in.notes[sheet], *notebook.metadata.get(NOTES, [])]
+        return self.from_notebook_node(notebook, resources=resources, **kw)
 
+    def _recorded_sheets(self) -> dict[str, set[str]]:
+        """Returns the names of nbgrader's cells by sheet, {} for an assignment that was not released."""
+        with Gradebook(self._course.db_url, self._course.course_id) as gradebook:
+            try:
+                books = gradebook.find_assignment(self._course.assignment_id).notebooks
+            except MissingEntry:
+                return {}  # nbgrader will say so
+            return {book.name: {cell.name for cell in book.source_cells} for book in books}
 
-class Rebuild(NbGraderPreprocessor):
-    """Makes the notebook to run: graded cells from the gradebook, solutions and free cells from the student."""
+    def _assignments(self) -> dict[str, list[str]]:
+        """Returns by folder of a submission all sheets to grade, handed in or not; removes what a killed run left."""
+        find = self._converter._format_source
+        pattern = re.compile(find("(?P<assignment>.*)", "(?P<student>.*)", escape=True))
+        chosen = [sheet for sheet in self._sheets if fnmatchcase(sheet, self._course.notebook_id)]
+        found: dict[str, list[str]] = {}
+        for folder in glob.glob(find(self._course.assignment_id, self._course.student_id)):  # noqa: PTH207 - as nbgrader does
+            match = pattern.fullmatch(folder)
+            if match is None or not folder.isprintable():
+                self.log.warning("This folder names no student, and is left out: %r", folder)
+                continue
+            self._remove_incomplete(match["assignment"], match["student"], chosen)
+            found[folder] = [str(Path(folder, f"{sheet}.ipynb")) for sheet in chosen]
+        return found
 
-    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
-        """Returns the rebuilt notebook; what had to be mended is said in a first cell."""
-        about = resources["nbgrader"]
-        with Gradebook(about["db_url"]) as gradebook:
-            wanted = _wanted_cells(gradebook, about["notebook"], about["assignment"])
-        order = _order_in_source(self, about["assignment"], about["notebook"])
-        wanted.sort(key=lambda cell: order.get(cell.metadata.nbgrader.grade_id, len(order)))
-        unreadable = list(nb.metadata.get(NOTES, []))
-        notes: list[str] = []
-        cells = _assemble(nb.cells, wanted, notes)
-        notes = unreadable or notes
-        if notes:
-            listed = "\n".join(f"- {note}" for note in notes)
-            text = f"**A note from the grader**\n\n{listed}"
-            cells.insert(0, new_markdown_cell(text, id="notes", metadata={NOTES: True}))
-        rebuilt = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
-        return rebuilt, resources
+    def _remove_incomplete(self, assignment: str, student: str, sheets: list[str]) -> None:
+        """Removes a grading that did not come to its end, which nbgrader would take for done."""
+        folder = Path(self._converter._format_dest(assignment, student))
+        unfinished = [path for sheet in sheets if not _finished(path := folder / f"{sheet}.ipynb")]
+        if folder.exists() and unfinished:
+            self.log.warning("Grading again what was not graded to its end: %s", folder)
+            if self._course.notebook_id == "*":
+                shutil.rmtree(folder)
+            for path in unfinished:
+                path.unlink(missing_ok=True)
 
+    def _submission(self, assignment: str, student: str) -> HandedIn:
+        """Returns what a student handed in; it is looked at once."""
+        folder = Path(self._converter._format_source(assignment, student))
+        if self._handed_in is None or self._handed_in.folder != folder:
+            source = Path(self._course.format_path(self._course.source_directory, ".", assignment))
+            self._handed_in = take_in(
+                _step_folder(self._course, folder),
+                folder,
+                self._sheets,
+                given=[path.name for path in source.glob("*")],
+                ignored=self._course.ignore,
+                allowed=_allowed(source),
+            )
+        return self._handed_in
 
-class OneResult(NbGraderPreprocessor):
-    """Leaves in each check cell its one decisive output, so that a warning or a stray print costs nobody a point."""
-
-    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
-        """Returns the notebook with streams removed from check cells that have a result."""
-        for cell in nb.cells:
-            meta = cell.metadata.get("nbgrader", {})
-            if cell.cell_type == "code" and meta.get("grade") and not meta.get("solution"):
-                results = [o for o in cell.outputs if o.output_type == "execute_result"]
-                errors = [o for o in cell.outputs if o.output_type == "error"]
-                cell.outputs = results[-1:] or errors[-1:] or [_no_answer()]
-        return nb, resources
+    def _init_assignment(self, assignment: str, student: str) -> None:
+        """Does what nbgrader does, with a folder of only the files that may be copied in the submission's place."""
+        converter = self._converter
+        with tempfile.TemporaryDirectory() as folder:
+            self._submission(assignment, student).copy_to(Path(folder))
+            converter._format_source = lambda assignment, student, escape=False: folder
+            try:
+                self._nbgrader_init_assignment(assignment, student)
+            finally:
+                del converter._format_source
 
 
 class WithoutHiddenTests(NbGraderPreprocessor):
@@ -112,127 +164,39 @@ class WithoutHiddenTests(NbGraderPreprocessor):
         return nb, resources
 
 
-def without_hidden(text: str) -> str:
-    """Returns `text` without the lines between the marks of hidden tests."""
-    kept, inside = [], False
-    for line in text.split("\n"):
-        if line.strip() in HIDDEN:
-            inside = line.strip() == HIDDEN[0]
-        elif not inside:
-            kept.append(line)
-    return "\n".join(kept)
+class Finished(NbGraderPreprocessor):
+    """Marks a notebook as graded to its end."""
+
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """Returns the notebook with the mark in its metadata."""
+        nb.metadata["autograder"] = {**nb.metadata.get("autograder", {}), "graded": True}
+        return nb, resources
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
-    sentence = "What was submitted is not a notebook that can be read"
-    found = next((e for e in (error, error.__context__) if isinstance(e, json.JSONDecodeError)), None)
-    if found:
-        reason = f"line {found.lineno}, column {found.colno}"
-        return f"{sentence}: {path.name} is not JSON ({reason}). Save it again in JupyterLab."
-    return f"{sentence} ({type(error).__name__}): open {path.name} in JupyterLab, save it, and submit it again."
+def _finished(path: Path) -> bool:
+    """Whether a notebook was graded to its end: the file is written last, and may have been cut off."""
+    try:
+        return bool(json.loads(path.read_bytes())["metadata"]["autograder"]["graded"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
-def _wanted_cells(gradebook: Any, notebook: str, assignment: str) -> list[NotebookNode]:
-    """Returns the cells that nbgrader recorded when the release was made."""
-    book = gradebook.find_notebook(notebook, assignment)
-    graded = {cell.name: cell for cell in book.grade_cells}
-    solutions = {cell.name for cell in book.solution_cells}
-    return [_from_database(cell, graded.get(cell.name), cell.name in solutions) for cell in book.source_cells]
+def _allowed(source: Path) -> list[str]:
+    """Returns the patterns of the files that an assignment's sheets let a student hand in."""
+    sheets = [nbformat.read(path, as_version=4) for path in sorted(source.glob("*.ipynb"))]
+    return [pattern for sheet in sheets for pattern in sheet.metadata.get("autograder", {}).get("files", [])]
 
 
-def _order_in_source(step: NbGraderPreprocessor, assignment: str, notebook: str) -> dict[str, int]:
-    """Returns the place of each graded cell in the source notebook: the gradebook's tables have no order."""
-    owner: Any = step
-    while owner is not None and not hasattr(owner, "coursedir"):
-        owner = owner.parent
-    if owner is None:
-        return {}
-    folder = owner.coursedir.format_path(owner.coursedir.source_directory, ".", assignment)
-    source = nbformat.read(Path(folder) / f"{notebook}.ipynb", as_version=4)
-    return {_grade_id(cell): index for index, cell in enumerate(source.cells) if _grade_id(cell)}
+def _existing_timestamp(course: Any, folder: str) -> datetime | None:
+    """Returns when a submission was handed in, as CourseDirectory does, and None where nbgrader would fail."""
+    moment, wrong = timestamp(_step_folder(course, Path(folder)), Path(folder))
+    if wrong:
+        course.log.warning("%s: %s", folder, wrong)
+    return moment
 
 
-def _from_database(cell: Any, graded: Any, solution: bool) -> NotebookNode:
-    meta = {
-        "schema_version": 3,
-        "grade_id": cell.name,
-        "cell_type": cell.cell_type,
-        "grade": graded is not None,
-        "solution": solution,
-        "locked": bool(cell.locked),
-        "task": False,
-        "checksum": cell.checksum,
-    }
-    if graded is not None:
-        meta["points"] = graded.max_score
-    new = new_code_cell if cell.cell_type == "code" else new_markdown_cell
-    made = new(cell.source, metadata={"nbgrader": meta})
-    if made.cell_type == "code" and graded is not None:
-        made.metadata["tags"] = ["raises-exception"]
-    return made
-
-
-def _assemble(student: list[NotebookNode], wanted: list[NotebookNode], notes: list[str]) -> list[NotebookNode]:
-    """Returns the wanted cells in their order, each followed by the free cells that stood after it."""
-    order = {cell.metadata.nbgrader.grade_id: index for index, cell in enumerate(wanted)}
-    chosen = _choose(student, wanted, notes)
-    free: dict[int, list[NotebookNode]] = {}
-    position = -1
-    for cell in student:
-        name = _grade_id(cell)
-        if name in order and chosen.get(name) is cell:
-            position = max(position, order[name])
-        elif name not in order or not wanted[order[name]].metadata.nbgrader.locked:
-            free.setdefault(position, []).append(_free_cell(cell))
-    result = free.get(-1, [])
-    for index, cell in enumerate(wanted):
-        made = deepcopy(cell)
-        name = cell.metadata.nbgrader.grade_id
-        if not cell.metadata.nbgrader.locked and name in chosen:
-            made.source = chosen[name].source
-        result += [made, *free.get(index, [])]
-    return [_with_id(cell, index) for index, cell in enumerate(result)]
-
-
-def _choose(student: list[NotebookNode], wanted: list[NotebookNode], notes: list[str]) -> dict[str, NotebookNode]:
-    """Returns the student's cell for each wanted name: of copies, the last before the check, as "Run All" has it."""
-    chosen: dict[str, NotebookNode] = {}
-    for cell in wanted:
-        name = cell.metadata.nbgrader.grade_id
-        copies = [index for index, other in enumerate(student) if _grade_id(other) == name]
-        if not copies:
-            notes.append(f"The cell `{name}` was missing; it was put back as it is in the release.")
-            continue
-        check = next((i for i, other in enumerate(student) if _grade_id(other) == CHECK.format(name)), len(student))
-        before = [index for index in copies if index < check]
-        chosen[name] = student[(before or copies)[-1]]
-        if len(copies) > 1:
-            notes.append(f"There were {len(copies)} copies of the cell `{name}`; the last one before its check counts.")
-    return chosen
-
-
-def _grade_id(cell: NotebookNode) -> str:
-    meta = cell.metadata.get("nbgrader", {})
-    return str(meta.get("grade_id", "")) if isinstance(meta, dict) else ""
-
-
-def _plain_cell(cell: Any) -> NotebookNode:
-    """Returns a cell of what a student wrote: its text and the name of the task, and nothing else of what was sent."""
-    new = new_code_cell if cell.get("cell_type") == "code" else new_markdown_cell
-    meta = cell.get("metadata")
-    name = _grade_id(cell) if isinstance(meta, dict) else ""
-    return new(str(cell.get("source", "")), metadata={"nbgrader": {"grade_id": name}} if name else {})
-
-
-def _free_cell(cell: NotebookNode) -> NotebookNode:
-    return new_code_cell(cell.source) if cell.cell_type == "code" else new_markdown_cell(cell.source)
-
-
-def _with_id(cell: NotebookNode, index: int) -> NotebookNode:
-    cell["id"] = f"cell-{index}"
-    return cell
-
-
-def _no_answer() -> NotebookNode:
-    sentence = "This task was not graded: the kernel stopped before its check. Does your code end the process?"
-    return nbformat.v4.new_output("error", ename="NotGraded", evalue=sentence, traceback=[sentence])
+def _step_folder(course: Any, folder: Path) -> Path:
+    """Returns the folder of nbgrader's step, such as submitted/, that `folder` lies in: from there on, names are not
+    the instructor's."""
+    steps = [Path(course.root, step) for step in (course.submitted_directory, course.autograded_directory)]
+    return next((step for step in steps if folder.is_relative_to(step)), folder.parent)

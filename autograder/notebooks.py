@@ -30,6 +30,8 @@ def source_notebook(place: SheetPlace, text: SheetText, sheet: Sheet, digest: st
     cells[0].source += f"\n\n<!-- Built from {origin}: edit there, then run make build. -->"
     notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.metadata["autograder"] = {"built_from": origin, "digest": digest}
+    if sheet.files:
+        notebook.metadata["autograder"]["files"] = list(sheet.files)
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
 

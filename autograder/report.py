@@ -3,8 +3,9 @@
 import html
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autograder.compare import Difference, show, size
@@ -16,10 +17,19 @@ MIME = "application/vnd.autograder.report+json"
 LINES = 12  # of a message, at most
 INPUTS = 40  # numbers of an input that are worth reading
 WIDTH = 100
+LONG = 2_000  # characters of a line, which may hold a student's texts
 
+UNSOLVED = {
+    "missing": "is not solved yet",
+    "not written": "is not solved yet",
+    "not asked": "was not checked",
+    "forbidden": "uses what it is to be solved without",
+}  # what there is to say of the whole task
 HINTS = {
     "missing": "Run the cell that defines it, and compare its name with the one in the task.",
     "not written": "Write your solution in place of `raise NotImplementedError()`, run that cell, then this one.",
+    "not asked": "Restart the kernel and run all cells, from the first to the last, before you hand in.",
+    "forbidden": "This task is to be solved without it, as its text says.",
     "raised": "Call your function with this input in a cell of your own, and read the error from its last line.",
     "timeout": "Which loop does not end, or takes one pass too many?",
     "none": "Does every path of the function end in `return`?",
@@ -62,8 +72,8 @@ class Report:
         """Returns one line: how many properties hold."""
         verdicts = self._shown()
         failure = self.judgment.first_failure
-        if failure and _untried(failure):
-            line = f"{self.judgment.task} is not solved yet"
+        if failure and (whole := UNSOLVED.get(_kind_of(failure))):
+            line = f"{self.judgment.task} {whole}"
         else:
             line = f"{self.judgment.task}: {sum(v.holds for v in verdicts)} of {len(verdicts)} properties hold"
         if self.graded:
@@ -81,8 +91,8 @@ class Report:
         if failure is None:
             return ""
         body, hint = _explanation(failure)
-        if _untried(failure):
-            return "\n".join([f"{self.judgment.task}: {body[0]}", *hint])
+        if _kind_of(failure) in UNSOLVED:
+            return "\n".join([f"{self.judgment.task}: {' '.join(body)}", *hint])
         return "\n".join([f"{self.judgment.task} · {failure.property.title}", *hint, *body])
 
     def text(self) -> str:
@@ -122,6 +132,15 @@ class Report:
             "message": self.message(),
         }
 
+    def failures(self) -> list[str]:
+        """Returns every failure with what was expected, what came, and the inputs, of hidden cases too.
+
+        For whoever grades: a student must not read it.
+        """
+        failed = [v for v in self._shown() if v.difference and _kind_of(v) not in UNSOLVED]
+        open_ones = [(v, replace(v, property=replace(v.property, hidden=False))) for v in failed]
+        return ["\n".join([_title(v), *_explanation(shown)[0]]) for v, shown in open_ones]
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         result = repr(float(self.judgment.points)) if self.graded else self.text()
         return {"text/plain": result, "text/html": self.html(), MIME: self.data()}
@@ -131,7 +150,7 @@ class Report:
         return [v for v in self.judgment.verdicts if v.property.weight or _kind_of(v) == "changed"]
 
     def _remarks(self) -> list[str]:
-        return [*([self.note] if self.note else []), *self.judgment.remarks]
+        return [*([self.note] if self.note else []), *map(_printable, self.judgment.remarks)]
 
 
 def _kind_of(verdict: Verdict) -> str:
@@ -140,7 +159,7 @@ def _kind_of(verdict: Verdict) -> str:
 
 def _untried(verdict: Verdict) -> bool:
     """Returns whether there was nothing to check yet, which is no mistake."""
-    return _kind_of(verdict) in ("missing", "not written")
+    return _kind_of(verdict) in UNSOLVED and _kind_of(verdict) != "forbidden"
 
 
 def _mark(verdict: Verdict) -> str:
@@ -151,7 +170,7 @@ def _explained(verdict: Verdict) -> str:
     """Returns the explanation of a failure as HTML, to stand below its line; only values are preformatted."""
     body, hint = _explanation(verdict)
     advice, sentence = f"<b>{_code(' '.join(hint))}</b>", _code(" ".join(body))
-    if _untried(verdict):
+    if _kind_of(verdict) in UNSOLVED:
         said = f"{sentence}<br>{advice}"
     elif verdict.property.hidden or _kind_of(verdict) == "changed":
         said = f"{advice}<br>{sentence}"
@@ -174,7 +193,7 @@ def _explanation(verdict: Verdict) -> tuple[list[str], list[str]]:
     difference = verdict.difference
     assert difference is not None  # a failure has one
     hint = textwrap.wrap(_hint(verdict, difference), WIDTH)
-    if _untried(verdict):  # of a hidden case, too: nothing ran that could be told
+    if difference.kind in UNSOLVED:  # of a hidden case, too: it tells nothing of its inputs
         return _fitted([difference.got], hint)
     if verdict.property.hidden:
         return _fitted([HIDDEN], hint)
@@ -186,10 +205,18 @@ def _explanation(verdict: Verdict) -> tuple[list[str], list[str]]:
 
 
 def _fitted(body: list[str], hint: list[str]) -> tuple[list[str], list[str]]:
-    """Returns both cut to what a message has room for, without half characters that no terminal can show."""
+    """Returns both cut to what a message has room for."""
     hint = hint[: LINES - 2]
-    lines = "\n".join(body).encode("utf-8", "backslashreplace").decode().splitlines()
+    lines = [line[:LONG] for line in _printable("\n".join(body)).splitlines()]
     return lines[: LINES - 1 - len(hint)], hint
+
+
+def _printable(text: str) -> str:
+    """Returns `text` without half characters that no terminal can show, and those that would command it."""
+    return "".join(
+        c.encode("unicode_escape").decode() if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+        for c in text
+    )
 
 
 def _hint(verdict: Verdict, difference: Difference) -> str:

@@ -1,12 +1,13 @@
 """Asking: runs cases against objects and records what came back, as plain data."""
 
 import contextlib
+import hashlib
 import inspect
 import io
+import json
 import traceback
 import types
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autograder import limits
+from autograder import limits, watching
 from autograder.compare import describe
 from autograder.limits import TookTooLong, time_limit
 from autograder.plain import Array, Plain, Raised, Timeout, leaves, numbers, plain, type_name
@@ -48,7 +49,10 @@ class Answer:
     calls: list[Call] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)  # parameters whose argument was modified
     views: set[str] = field(default_factory=set)  # parameters whose memory the result shares
+    arguments: set[str] = field(default_factory=set)  # all parameters that got an argument
     returned: dict[str, Plain] = field(default_factory=dict)  # the last result of each function
+    used: set[str] = field(default_factory=set)  # what the task forbids, and was called
+    used_in: str = ""  # the student's line of the first such call; a student's text, so not to be shown by a grader
     printed: str = ""
     warned: list[str] = field(default_factory=list)
     made: list[Any] = field(default_factory=list, repr=False)  # the results themselves, while the case runs
@@ -69,7 +73,7 @@ def ask(task: Task, cases: Iterable[Case], objects: Mapping[str, Any], sheet: st
         answers[case.name] = []
         for draw in range(case.draws):
             rng = generator(sheet, task.name, case.name, seed, draw)
-            answer = Answer(stopped) if stopped else run(case, objects, rng)
+            answer = Answer(stopped) if stopped else run(case, objects, rng, task.forbids)
             if isinstance(answer.value, Timeout):
                 stopped = answer.value
             answers[case.name].append(answer)
@@ -78,7 +82,13 @@ def ask(task: Task, cases: Iterable[Case], objects: Mapping[str, Any], sheet: st
 
 def generator(sheet: str, task: str, case: str, seed: int, draw: int) -> np.random.Generator:
     """Returns the random generator of one draw: the same everywhere for the same five values."""
-    return np.random.default_rng([seed, zlib.crc32(f"{sheet}/{task}/{case}".encode()), draw])
+    return np.random.default_rng(generator_key(sheet, task, case, seed, draw))
+
+
+def generator_key(sheet: str, task: str, case: str, seed: int, draw: int) -> int:
+    """Returns 128 bits for the generator of one draw, from which neither the seed nor another draw can be told."""
+    told = json.dumps([sheet, task, case, int(seed), int(draw)]).encode()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest(), "big")
 
 
 def values(answers: Answers) -> dict[str, list[Plain]]:
@@ -91,8 +101,11 @@ def values(answers: Answers) -> dict[str, list[Plain]]:
     return result
 
 
-def run(case: Case, objects: Mapping[str, Any], rng: np.random.Generator) -> Answer:
-    """Returns the answer of one draw; whatever the student's code does, this returns (within the case's limit)."""
+def run(case: Case, objects: Mapping[str, Any], rng: np.random.Generator, forbids: tuple[str, ...] = ()) -> Answer:
+    """Returns the answer of one draw; whatever the student's code does, this returns (within the case's limit).
+
+    What it calls of `forbids` is noted in the answer.
+    """
     answer = Answer(None)
     out = _Capped()
 
@@ -103,7 +116,9 @@ def run(case: Case, objects: Mapping[str, Any], rng: np.random.Generator) -> Ans
     with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         warnings.simplefilter("always")
         warnings.showwarning = note  # type: ignore[assignment]
-        answer.value = _guarded(case, objects, rng, answer)
+        with watching.guard(forbids, objects.values(), case.run) as used:
+            answer.value = _guarded(case, objects, rng, answer)
+    answer.used, answer.used_in = set(used), used.line
     answer.made.clear()
     answer.printed = out.getvalue()
     return answer
@@ -217,9 +232,9 @@ def _first_line(text: str) -> str:
 
 def _line(error: BaseException, case: Case, returned: dict[str, Plain]) -> str:
     """Returns where the exception arose, in words: a line of the student's, or what the case made of their result."""
-    ours = (__file__, limits.__file__, case.run.__code__.co_filename)
+    ours = (case.run.__code__.co_filename, __file__, limits.__file__, watching.__file__)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    if frames and frames[-1].filename == ours[2] and returned:
+    if frames and frames[-1].filename == ours[0] and returned:
         name, result = next(reversed(returned.items()))
         return f", while reading the result of `{name}`, which was {describe(result)}"
     theirs = [f for f in frames if f.filename not in ours and f.line]
@@ -256,7 +271,8 @@ def _recorded_function(called: str, function: Callable[..., Any], answer: Answer
         if len(answer.calls) < CALLS:
             theirs = {name for name, value in given.items() if any(value is made for made in answer.made)}
             answer.calls.append(Call(called, {name: before[name] for name in given if name not in theirs}))
-        result = function(*args, **kwargs)
+        answer.arguments |= given.keys()
+        result = watching.by_student(function, *args, **kwargs)
         answer.returned[called] = plain(result)
         if len(answer.calls) < CALLS:
             made = [result, *(result if type(result) in (tuple, list) else [])]

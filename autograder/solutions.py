@@ -56,7 +56,8 @@ def oracle(task: Task, reference: Reference, sheet: str, seed: int, cases: Itera
     """Returns the oracle that the running reference makes for `cases` (all of the task by default)."""
     chosen = list(task.cases if cases is None else cases)
     right = reference.objects(task)
-    expected = values(ask(task, chosen, right, sheet, seed))
+    answers = ask(task, chosen, right, sheet, seed)
+    expected = values(answers)
     for case in chosen:
         stopped = next((a for a in expected[case.name] if isinstance(a, Raised | Timeout)), None)
         if stopped:
@@ -83,4 +84,5 @@ def oracle(task: Task, reference: Reference, sheet: str, seed: int, cases: Itera
             for m in task.misconceptions
         ]
 
-    return Oracle(task.name, task.points, properties, misconceptions)
+    arguments = frozenset(name for draws in answers.values() for answer in draws for name in answer.arguments)
+    return Oracle(task.name, task.points, properties, misconceptions, arguments, task.forbids)

@@ -81,6 +81,19 @@ def undecorated(statement: Statement) -> str:
     return "\n".join(_lines(statement.text)[skip:])
 
 
+def functions(all_statements: list[Statement], names: Iterable[str]) -> str:
+    """Returns the text of the functions called `names`, without decorators, after everything that they need."""
+    wanted = set(names)
+    texts: dict[int, str] = {}
+    for statement in all_statements:
+        if statement.defines & wanted:
+            body = undecorated(statement)
+            for helper in needed(all_statements, statements(body)[0].uses):
+                texts.setdefault(helper.line, helper.text)
+            texts[statement.line] = body
+    return "\n\n\n".join(texts[line] for line in sorted(texts))
+
+
 def _lines(text: str) -> list[str]:
     """Returns the lines as Python counts them: a form feed or U+2028 inside a string does not end one."""
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")

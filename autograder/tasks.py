@@ -18,6 +18,7 @@ Nothing runs here; `running` asks the questions and `diagnosis` judges the answe
 """
 
 import inspect
+import keyword
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -81,6 +82,7 @@ class Task:
     points: float
     objects: tuple[str, ...]
     may_change_inputs: bool = False
+    forbids: tuple[str, ...] = ()  # dotted names of functions, classes and modules that must not be used
     cases: list[Case] = field(default_factory=list)
     variants: list[Solution] = field(default_factory=list)
     misconceptions: list[Solution] = field(default_factory=list)
@@ -180,23 +182,53 @@ class Written:
 
 
 class Sheet:
-    """The tasks and written questions of one sheet, in the order of their declaration."""
+    """The tasks and written questions of one sheet, in the order of their declaration.
 
-    def __init__(self, name: str) -> None:
+    `files` are the patterns of the files, such as "*.csv", that a student may hand in beside the notebook; the sheet
+    finds them in its folder when it is graded.
+    """
+
+    def __init__(self, name: str, *, files: Iterable[str] = ()) -> None:
         self.name = name
+        self.files = tuple(files)
+        for pattern in self.files:
+            if not pattern.strip("*?") or any(sign in pattern for sign in "/\\"):
+                raise CourseError(f"{name}: the files {pattern!r} are not a name with wildcards, such as '*.csv'.")
         self.tasks: dict[str, Task] = {}
         self.questions: dict[str, Written] = {}
 
     def task(
-        self, name: str, *, points: float, objects: Iterable[str] | None = None, may_change_inputs: bool = False
+        self,
+        name: str,
+        *,
+        points: float,
+        objects: Iterable[str] | None = None,
+        may_change_inputs: bool = False,
+        forbids: Iterable[str] = (),
     ) -> Task:
-        """Adds and returns a task; its objects are what the student defines, by default one of the task's name."""
+        """Adds and returns a task; its objects are what the student defines, by default one of the task's name.
+
+        `forbids` are dotted names of functions, classes or modules, such as "torch.nn.functional.conv2d" or "scipy",
+        that earn nothing if the student's code uses them; the text must say so.
+        """
         self._must_be_new(name)
         if points <= 0:
             raise CourseError(f"{self.name}: the task {name} needs more than 0 points.")
         taken = next((task.taken for task in self.tasks.values()), {UNCHANGED: "every task"})
-        self.tasks[name] = Task(name, points, tuple(objects or (name,)), may_change_inputs, taken=taken)
+        forbidden = self._dotted(name, forbids)
+        self.tasks[name] = Task(name, points, tuple(objects or (name,)), may_change_inputs, forbidden, taken=taken)
         return self.tasks[name]
+
+    def _dotted(self, name: str, forbids: Iterable[str]) -> tuple[str, ...]:
+        names = (forbids,) if isinstance(forbids, str) else tuple(forbids)
+        for one in names:
+            parts = one.split(".") if isinstance(one, str) and not isinstance(forbids, str) else [""]
+            if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
+                raise CourseError(
+                    f"{self.name}: {name} forbids {one!r}; "
+                    'write a tuple of dotted names, as in forbids=("torch.nn.functional.conv2d",).'
+                )
+        return tuple(dict.fromkeys(names))
 
     def written(self, name: str, *, rubric: list[tuple[str, float]], points: float | None = None) -> Written:
         """Adds and returns a written question; `points`, where given, must be the sum over the rubric."""

@@ -1,7 +1,8 @@
-"""What a student waits for: `import autograder`, and the answer of each check.
+"""What a student waits for: `import autograder`, and the answer of each check; and what a safe grade costs.
 
 Each figure is a median over RUNS and stands beside a yardstick of the same run: an empty Python for the import, the
-student's own cells for a check. Prints a table; run it with `make bench`.
+student's own cells for a check, the same cells without walls and questions for a grade. Prints tables; run it with
+`make bench`.
 """
 
 import contextlib
@@ -11,19 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
+import nbformat
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from autograder import graded, judging, sandbox
 from autograder.course import Course, SheetPlace
+from autograder.session import Session
 from autograder.sheets import load_checks, read_sheet
 from autograder.source import without_markers
 from autograder.student import Checker
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 11
+GRADES = 11
+GRADE_BAR_MS, GRADE_BAR_PERCENT = 150, 15
 IMPORT_BAR, CHECK_BAR = 0.5, 0.2  # seconds: above these, people begin to wait
 
 
@@ -76,13 +83,63 @@ def main() -> None:
     table.add_row(
         "from autograder import open_checks", f"{1e3 * opened:.0f}", f"{opened / empty:.2f} × an empty Python", ""
     )
-    for place in Course(ROOT).sheets:
+    places = Course(ROOT).sheets
+    for place in places:
         for task, seconds in sheet_rows(place):
             ratio = seconds / empty
             table.add_row(
                 f'check("{task}")', f"{1e3 * seconds:.1f}", f"{ratio:.2f} × an empty Python", f"{1e3 * CHECK_BAR:.0f}"
             )
     Console().print(table)
+    if reason := sandbox.problem():
+        Console().print(f"No grades were timed, because {reason}.")
+    else:
+        print_grades(places)
+
+
+def print_grades(places: list[SheetPlace]) -> None:
+    """Prints what walls and judge add to the time of a solved sheet's own cells."""
+    table = Table(title=f"One solved sheet, medians of {GRADES} runs taken in turns", title_justify="left")
+    for column in ("sheet", "its cells alone, s", "in walls, judged, s", "more, ms", "more, %"):
+        table.add_column(column, justify="left" if column == "sheet" else "right")
+    for place in places:
+        alone, judged = grades(place)
+        more = judged - alone
+        table.add_row(place.name, f"{alone:.2f}", f"{judged:.2f}", f"{1e3 * more:.0f}", f"{100 * more / alone:.1f}")
+    Console().print(table)
+    Console().print(f"The bar is {GRADE_BAR_MS} ms or {GRADE_BAR_PERCENT} %, whichever is more.")
+
+
+def grades(place: SheetPlace) -> tuple[float, float]:
+    """Returns the median seconds of a solved sheet's cells without walls and questions, and with both.
+
+    The reference has answered before: it does so once for a whole class.
+    """
+    source, bundle = place.built("source")
+    keys = judging.read_keys(source, 1)
+    solved_sheet = nbformat.read(source, as_version=4)
+    files = {bundle.name: bundle}
+
+    def alone() -> None:
+        notebook = deepcopy(solved_sheet)
+        notebook.cells = [cell for cell in notebook.cells if "check(" not in cell.source or "def " in cell.source]
+        with sandbox.Sandbox(sandbox.Limits(), files, unsafe=True) as box:
+            session = Session(box)
+            graded.run_cells(notebook, session, judging.Keys({}, 1))
+            session.close()
+
+    def judged() -> None:
+        with sandbox.Sandbox(sandbox.Limits(), files) as box:
+            graded.grade_notebook(deepcopy(solved_sheet), keys, box)
+
+    both: tuple[list[float], list[float]] = ([], [])
+    judged()
+    for _ in track(range(GRADES), description=f"grades of {place.name}", transient=True):
+        for action, durations in zip((alone, judged), both, strict=True):
+            start = time.perf_counter()
+            action()
+            durations.append(time.perf_counter() - start)
+    return statistics.median(both[0]), statistics.median(both[1])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
 """Judging: points, recognized misconceptions, and remarks, for what students hand in."""
 
+import json
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autograder.checking import examine
 from autograder.compare import Difference
 from autograder.diagnosis import Judgment, Known, Oracle, Property, Verdict, judge, unchanged_property
-from autograder.plain import Plain, Raised
-from autograder.report import HINTS, Report
-from autograder.running import Answer, Call
+from autograder.plain import Array, Opaque, Plain, Raised, Timeout
+from autograder.report import HINTS, LINES, Report
+from autograder.running import Answer, Call, ask
 from autograder.solutions import Reference, oracle
 from autograder.tasks import UNCHANGED, Sheet, Task
 
@@ -482,3 +487,142 @@ def test_the_smallest_input_that_shows_the_failure_is_kept() -> None:
 def test_the_property_of_unchanged_inputs_earns_nothing_by_itself() -> None:
     item = unchanged_property()
     assert (item.weight, item.penalty, item.hidden) == (0.0, 1.0, False)
+
+
+# ---- answers from a process that lies
+
+ODD = ["<script>alert(1)</script>", "a\nb", "`<b>`", "\x1b[31mred", "\ud800", "\u202e", "", "x", "NoAnswer", "<" * 200]
+TEXTS = st.sampled_from(ODD) | st.text(max_size=20)
+NAMES = st.sampled_from([p.name for p in TRUTH.properties]) | TEXTS
+HUGE = np.broadcast_to(np.float64(1), (10_000_000,))
+ARRAYS = [
+    *(np.zeros(shape, dtype) for shape in ((), (3,), (4, 3), (0, 2)) for dtype in "?bBhiqQefdgFDG"),
+    *(np.full((4, 3), value) for value in (np.nan, np.inf, -np.inf, 1e-320, 2**63 - 1, complex(np.nan, 1))),
+    *(HUGE.astype(dtype) for dtype in ("?", "u1", "f2", "f8", "c8")),
+    np.zeros((1,) * 32),
+    np.frombuffer(bytes.fromhex("010000000000f87f") * 12, "<f8").reshape(4, 3),
+    *(np.zeros((4, 3), dtype) for dtype in (">f8", ">i4", "U3", "S3", "O", "M8[s]", "m8[s]", "V8", [("a", "f8")])),
+]
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**4096) + 1, 2**4096 - 1)
+    | st.floats()
+    | st.complex_numbers()
+    | TEXTS
+    | st.builds(Array, st.sampled_from(ARRAYS), st.sampled_from(["numpy", "torch", "<b>"]), TEXTS | st.just("bfloat16"))
+    | st.builds(Raised, TEXTS | st.sampled_from(["ValueError", "NotImplementedError"]), TEXTS, TEXTS)
+    | st.builds(Opaque, TEXTS)
+    | st.builds(Timeout, st.floats())
+)
+TREES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4))
+CALLS = st.builds(Call, TEXTS, st.dictionaries(TEXTS, TREES, max_size=3))
+ANSWERS = st.builds(
+    Answer,
+    value=TREES,
+    calls=st.lists(CALLS, max_size=4),
+    changed=st.sets(TEXTS, max_size=3),
+    views=st.sets(TEXTS, max_size=3),
+    used=st.sets(TEXTS, max_size=3),
+    printed=TEXTS,
+    warned=st.lists(TEXTS, max_size=3),
+)
+
+
+def must_be_judged(answers: dict[str, list[Answer]]) -> Judgment:
+    """Judges and reports hostile answers, and says what went wrong with either."""
+    began = time.monotonic()
+    judgment = judge(TRUTH, answers)
+    assert 0 <= judgment.points <= TRUTH.points
+    for made in (Report(judgment), Report(judgment, graded=True, hidden_cases=2)):
+        page = made.html() + made.listing_html()
+        assert set(re.findall(r"<\s*(\w+)", page)) <= {"div", "b", "ul", "li", "pre", "br", "code"}
+        assert not re.search(r"<(?!/?\w)", page)
+        assert json.loads(json.dumps(made.data()))["points"] == judgment.points
+        shown = page + made.text() + json.dumps(made.data(), ensure_ascii=False)
+        shown.encode()
+        assert "\x1b" not in shown
+        assert len(made.message().splitlines()) <= LINES
+        assert len(shown) < 200_000
+    assert time.monotonic() - began < 20
+    return judgment
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(st.dictionaries(NAMES, st.lists(ANSWERS, max_size=4), max_size=6))
+def test_whatever_comes_from_outside_is_judged(answers: dict[str, list[Answer]]) -> None:
+    must_be_judged(answers)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.fixed_dictionaries({p.name: st.lists(ANSWERS, min_size=3, max_size=3) for p in TRUTH.properties[:4]}))
+def test_as_many_answers_as_were_asked_for_are_judged_whatever_they_are(answers: dict[str, list[Answer]]) -> None:
+    must_be_judged(answers)
+
+
+def nested(depth: int, width: int = 1) -> Plain:
+    value: Plain = 1.0
+    for _ in range(depth):
+        value = [value] * width
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nested(50_000),
+        nested(40, 2),
+        [[]] * 1_000_000,
+        {str(i): [i] for i in range(200_000)},
+        "<" * 100_000,
+        Raised("<script>" * 25, "\n" * 200, "`" * 200),
+        Array(np.broadcast_to(np.int64(1), (10**15,))),
+    ],
+    ids=["deep", "wide", "many lists", "many keys", "long text", "odd exception", "claims"],
+)
+def test_what_is_too_deep_or_too_long_is_no_answer_and_takes_no_time(value: Plain) -> None:
+    answer = Answer(value, [Call("f", {"x": value, "y": 1.0})] * 5)
+    judgment = must_be_judged({p.name: [answer] * 3 for p in TRUTH.properties})
+    assert judgment.points == 0
+
+
+def right_answers() -> dict[str, list[Answer]]:
+    return ask(TASK, TASK.cases, RIGHT, "sheet", SEED)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, None], ids=["none", "one", "too few", "too many", "no such case"])
+def test_another_number_of_answers_than_was_asked_for_is_none(count: int | None) -> None:
+    answers = right_answers()
+    if count is None:
+        del answers["means"]
+    else:
+        answers["means"] = [*answers["means"], *answers["means"]][:count]
+    judgment = must_be_judged(answers)
+    assert failed(judgment) == ["means"]
+    assert judgment.points == 3
+    assert "no answer" in Report(judgment).message()
+
+
+def test_only_names_of_the_references_parameters_are_shown() -> None:
+    """A student's signature could say what the inputs of a hidden case were."""
+    answers = right_answers()
+    answers["one_row"][0].changed = {"x", "0.25", "<b>"}
+    answers["one_row"][1].views = {"secret"}
+    judgment = must_be_judged(answers)
+    told = Report(judgment).text()
+    assert "Your code changes its input `x` and an argument: whoever calls it loses the old values." in told
+    assert judgment.remarks == [
+        "The result shares its memory with an argument: a change of one is a change of the other."
+    ]
+    for private in ("0.25", "<b>", "secret"):
+        assert private not in told
+    answers["one_row"][0].changed = {"other"}
+    assert "Your code changes an argument: whoever" in Report(judge(TRUTH, answers)).text()
+
+
+def test_the_oracle_knows_the_names_that_the_reference_got() -> None:
+    assert TRUTH.arguments == {"x"}
+    task = Sheet("sheet").task("f", points=1)
+    task.case("named")(elsewhere("def named(f):\n    return f(1, 2, 3, more=4)", "named"))
+    truth = oracle(task, Reference("", "def f(a, *rest, **options):\n    return a"), "sheet", 0)
+    assert truth.arguments == {"a", "rest", "options", "more"}

@@ -128,6 +128,14 @@ LAW_1 = {
         ("checks", 'Sheet("shapes")', 'Sheet("shape")'),
         ("checks", 7, "the sheet calls itself shape, its file shapes"),
     ),
+    "forbids what its text does not": (
+        ("checks", '"center", points=2)', '"center", points=2, forbids=("numpy.linalg.inv",))'),
+        (
+            "sheet",
+            17,
+            "center forbids numpy.linalg.inv, but no sentence of its text says that it is to be done without",
+        ),
+    ),
     "begins with code": (
         ("sheet", "# %% [markdown]\n# # Rows and columns", "# %%\n# # Rows and columns"),
         ("sheet", 1, "a sheet begins with prose; give it a title"),
@@ -335,6 +343,74 @@ def test_a_broken_law_is_reported_with_file_and_line(
     begin = f"{place.text if file == 'sheet' else place.checks}, line {line}: "
     said = broken()
     assert [row for row in said if row.startswith(begin) and sentence in row], "\n".join(said)
+
+
+FORBIDS = ("checks", '"center", points=2)', '"center", points=2, forbids=("{}",))')
+LOOP = "return np.stack([c - c.mean() for c in x.T], axis=1)"
+ACCUSED = {
+    "the reference": ("numpy.ndarray.mean", None, "center: the reference itself gets 0 of 2 under seed 1:"),
+    "a variant": ("numpy.einsum", None, "center: the variant with_einsum gets 0 of 2 under seed 1:"),
+    "the text of a variant": (
+        "numpy.linalg.inv",
+        ("checks", LOOP, f"{LOOP} if len(x) else np.linalg.inv(x)"),
+        "center: the variant with_a_loop uses numpy.linalg.inv, which the task forbids, in the line return np.stack",
+    ),
+    "the text of the reference": (
+        "numpy.linalg.inv",
+        ("sheet", "    return x - column_means", "    return x - column_means if len(x) else np.linalg.inv(x)"),
+        "center: the reference itself uses numpy.linalg.inv, which the task forbids",
+    ),
+}
+
+
+@pytest.mark.parametrize("name, other, sentence", ACCUSED.values(), ids=ACCUSED)
+def test_what_an_author_accepts_uses_nothing_forbidden(
+    place: SheetPlace,
+    plant: Plant,
+    broken: Callable[..., list[str]],
+    name: str,
+    other: tuple[str, str, str] | None,
+    sentence: str,
+) -> None:
+    file, old, new = FORBIDS
+    plant(file, old, new.format(name))
+    plant("sheet", PROSE, f"{PROSE}\n# Do it without `{name.removeprefix('numpy.')}`.")
+    if other:
+        plant(*other)
+    assert any(sentence in row for row in broken())
+
+
+SAID = {
+    "in the section": (PROSE, f"{PROSE}\n# Do not use\n# `np.linalg.inv`, please."),
+    "for the whole sheet": ("# # Rows and columns", "# # Rows and columns\n#\n# Nothing here needs INV."),
+    "in the docstring": (
+        "Returns x minus the mean of each column.",
+        "Returns x minus the mean. It's done without inv.",
+    ),
+}
+UNSAID = {
+    "without a denial": (PROSE, f"{PROSE} See `np.linalg.inv`. It is not hard."),
+    "as a part of a word": (PROSE, f"{PROSE} Do not call it inventive or my_inv."),
+    "in another section": ("# Why is the mean", "# Do not use inv. Why is the mean"),
+    "in the solution": ("    column_means = x", "    # not by inv\n    column_means = x"),
+}
+
+
+@pytest.mark.parametrize("change", SAID.values(), ids=SAID)
+def test_a_text_may_say_what_is_forbidden_where_it_likes(course: Path, plant: Plant, change: tuple[str, str]) -> None:
+    plant(FORBIDS[0], FORBIDS[1], FORBIDS[2].format("numpy.linalg.inv"))
+    plant("sheet", *change)
+    assert main(["build"]) == 0
+    assert main(["check"]) == 0
+
+
+@pytest.mark.parametrize("change", UNSAID.values(), ids=UNSAID)
+def test_a_text_must_say_what_is_forbidden(
+    plant: Plant, broken: Callable[..., list[str]], change: tuple[str, str]
+) -> None:
+    plant(FORBIDS[0], FORBIDS[1], FORBIDS[2].format("numpy.linalg.inv"))
+    plant("sheet", *change)
+    assert any("center forbids numpy.linalg.inv, but no sentence of its text says" in row for row in broken())
 
 
 FINE = {

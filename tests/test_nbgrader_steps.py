@@ -1,211 +1,28 @@
-"""What happens to a submission before and after it runs: reading, rebuilding, one result, no hidden tests."""
+"""nbgrader's own command with our steps: what is graded, what is copied, what is graded again; and one result each."""
 
 import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbformat.notebooknode import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from traitlets.config import LoggingConfigurable
+from nbformat.v4 import new_notebook
+from nbgrader.api import Gradebook
+from nbgrader.converters import Autograde, BaseConverter, GenerateAssignment
+from nbgrader.converters.base import NbGraderException
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
-from autograder.nbgrader_steps import NOTES, OneResult, SubmissionReader, _assemble, configure, without_hidden
+from autograder.nbgrader_steps import Finished, configure
+from autograder.rebuilding import NOTES
 
-HIDDEN = "### BEGIN HIDDEN TESTS\ncheck = 3\n### END HIDDEN TESTS\n"
-
-
-def cell(name: str, source: str, locked: bool = False, grade: bool = False) -> NotebookNode:
-    """A cell that nbgrader knows."""
-    meta = {"grade_id": name, "locked": locked, "grade": grade, "solution": not locked}
-    return new_code_cell(source, metadata={"nbgrader": meta})
-
-
-def free(source: str) -> NotebookNode:
-    return new_code_cell(source)
-
-
-def wanted() -> list[NotebookNode]:
-    """The cells of a sheet of two tasks, as the gradebook has them."""
-    return [
-        cell("setup", "import numpy", locked=True),
-        cell("one", "stub"),
-        cell("check_one", f"{HIDDEN}check('one')", locked=True, grade=True),
-        cell("two", "stub"),
-        cell("check_two", f"{HIDDEN}check('two')", locked=True, grade=True),
-    ]
-
-
-def sent(**solutions: str) -> list[NotebookNode]:
-    """The same cells as a student sends them: no hidden tests, solutions written."""
-    cells = wanted()
-    for made in cells:
-        made.source = solutions.get(made.metadata.nbgrader.grade_id, without_hidden(made.source))
-    return cells
-
-
-def rebuilt(student: list[NotebookNode]) -> tuple[list[str], list[str]]:
-    """Returns the sources of the rebuilt notebook, hidden tests cut, and the notes to the student."""
-    notes: list[str] = []
-    cells = _assemble(student, wanted(), notes)
-    assert len({c.id for c in cells}) == len(cells)
-    return [without_hidden(c.source) for c in cells], notes
-
-
-def test_an_untouched_order_is_kept_with_free_cells_where_they_stood() -> None:
-    cells = [free("a"), *sent(one="1", two="2")]
-    cells.insert(3, free("b"))
-    cells.append(free("c"))
-    sources, notes = rebuilt(cells)
-    assert sources == ["a", "import numpy", "1", "b", "check('one')", "2", "check('two')", "c"]
-    assert notes == []
-
-
-def test_what_is_locked_comes_from_the_gradebook_and_hidden_tests_come_back() -> None:
-    cells = sent(one="1", setup="import os", check_one="pass")
-    both = (_assemble(cells, wanted(), []), wanted())
-    made, theirs = ([c.source for c in some if c.metadata.nbgrader.locked] for some in both)
-    assert made == theirs
-
-
-def test_metadata_comes_from_the_gradebook() -> None:
-    cells = sent(one="1")
-    cells[2].metadata.nbgrader.update(grade=False, points=100, locked=False)
-    cells[2].metadata.tags = ["skip-execution"]
-    made = next(c for c in _assemble(cells, wanted(), []) if c.metadata.nbgrader.grade_id == "check_one")
-    assert made.metadata.nbgrader.grade is True
-    assert "tags" not in made.metadata
-
-
-@pytest.mark.parametrize(
-    ("place", "counts"),
-    [(1, "1"), (2, "copy"), (4, "1"), (6, "1")],
-    ids=["copy above", "copy below", "copy after the check", "copy at the end"],
-)
-def test_of_copies_the_last_before_the_check_counts_as_run_all_has_it(place: int, counts: str) -> None:
-    cells = sent(one="1", two="2")
-    cells.insert(place if place < 6 else len(cells), cell("one", "copy"))
-    sources, notes = rebuilt(cells)
-    check = sources.index("check('one')")
-    assert [s for s in sources[:check] if s in ("1", "copy")][-1] == counts
-    assert sorted(sources) == sorted(["import numpy", "1", "copy", "2", "check('one')", "check('two')"])
-    assert notes == ["There were 2 copies of the cell `one`; the last one before its check counts."]
-
-
-def test_a_copied_check_is_run_once() -> None:
-    cells = [*sent(one="1"), cell("check_one", "check('one')", locked=True, grade=True)]
-    sources, notes = rebuilt(cells)
-    assert sources.count("check('one')") == 1
-    assert len(notes) == 1
-
-
-def test_a_missing_cell_is_put_back_in_its_place() -> None:
-    cells = [c for c in sent(one="1", two="2") if c.metadata.nbgrader.grade_id not in ("check_one", "two")]
-    sources, notes = rebuilt(cells)
-    assert sources == ["import numpy", "1", "check('one')", "stub", "check('two')"]
-    assert [note.split("`")[1] for note in notes] == ["check_one", "two"]
-
-
-def test_moved_cells_are_put_in_order() -> None:
-    sources, _ = rebuilt(sent(one="1", two="2")[::-1])
-    assert sources == ["import numpy", "1", "check('one')", "2", "check('two')"]
-
-
-def test_an_empty_notebook_is_the_release() -> None:
-    sources, notes = rebuilt([])
-    assert sources == ["import numpy", "stub", "check('one')", "stub", "check('two')"]
-    assert len(notes) == 5
-
-
-def read(path: Path, content: bytes) -> NotebookNode:
-    path.write_bytes(content)
-    text, _ = SubmissionReader().from_filename(str(path))
-    return nbformat.reads(text, as_version=4)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b'{"cells": [', "is not JSON (line 1, column"),
-        (b"", "is not JSON (line 1, column 1)"),
-        (b"<<<<<<< HEAD\n{}\n", "is not JSON (line 1, column 1)"),
-        (b'{"a": 1}', "not a notebook that can be read"),
-        (b"[1, 2]", "not a notebook that can be read"),
-        (b"3", "not a notebook that can be read"),
-        (b"\xff\xfe\x00binary\x00", "not a notebook that can be read"),
-        (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 7}', "not a notebook that can be read"),
-        (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [7]}', "not a notebook that can be read"),
-    ],
-    ids=["cut off", "empty", "merge", "other JSON", "a list", "a number", "binary", "no list of cells", "odd cells"],
-)
-def test_what_is_no_notebook_becomes_an_empty_one_that_says_why(tmp_path: Path, content: bytes, said: str) -> None:
-    notebook = read(tmp_path / "sheet.ipynb", content)
-    assert notebook.cells == []
-    assert said in notebook.metadata[NOTES][0]
-
-
-def test_a_submission_that_is_no_file_is_read_too(tmp_path: Path) -> None:
-    (tmp_path / "folder.ipynb").mkdir()
-    text, _ = SubmissionReader().from_filename(str(tmp_path / "folder.ipynb"))
-    assert json.loads(text)["cells"] == []
-
-
-def test_of_a_cell_only_its_text_and_its_name_are_read(tmp_path: Path) -> None:
-    made = cell("one", "x = 1")
-    made.metadata.update(tags=["skip-execution"], evil={"a": 1})
-    made.outputs = [new_output("stream", text="spoofed")]
-    odd = new_markdown_cell("text", attachments={"a.png": {"image/png": "AAAA"}})
-    odd.metadata["nbgrader"] = ["no", "dict"]
-    notebook = read(tmp_path / "sheet.ipynb", nbformat.writes(new_notebook(cells=[made, odd])).encode())
-    assert [c.metadata for c in notebook.cells] == [{"nbgrader": {"grade_id": "one"}}, {}]
-    assert notebook.cells[0].outputs == []
-    assert "attachments" not in notebook.cells[1]
-
-
-def test_an_old_notebook_is_read(tmp_path: Path) -> None:
-    code = {"cell_type": "code", "input": ["x = 1"], "outputs": [], "language": "python", "collapsed": False}
-    sheets = [{"metadata": {}, "cells": [{**code, "metadata": {}}]}]
-    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": "old"}, "worksheets": sheets}
-    notebook = read(tmp_path / "sheet.ipynb", json.dumps(old).encode())
-    assert [c.source for c in notebook.cells] == ["x = 1"]
-
-
-def outputs_after(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    made = cell("check_one", "check('one')", locked=True, grade=True)
-    made.outputs = outputs
-    notebook, _ = OneResult().preprocess(new_notebook(cells=[made]), {})
-    return list(notebook.cells[0].outputs)
-
-
-def test_a_warning_or_a_print_beside_the_result_costs_nothing() -> None:
-    result = new_output("execute_result", data={"text/plain": "2.0"})
-    noise = [new_output("stream", name="stderr", text="careful"), new_output("stream", name="stdout", text="hi")]
-    assert outputs_after([*noise, result]) == [result]
-
-
-def test_a_result_that_came_first_does_not_count() -> None:
-    first, last = (new_output("execute_result", data={"text/plain": text}) for text in ("5.0", "0.0"))
-    assert outputs_after([first, last]) == [last]
-
-
-def test_a_check_without_any_result_scores_nothing_and_says_why() -> None:
-    (only,) = outputs_after([])
-    assert only.output_type == "error"
-    assert "the kernel stopped before its check" in only.evalue
-
-
-def test_solutions_and_free_cells_keep_their_outputs() -> None:
-    cells = [free("1"), cell("one", "2")]
-    for made in cells:
-        made.outputs = [new_output("stream", text="kept")]
-    notebook, _ = OneResult().preprocess(new_notebook(cells=cells), {})
-    assert all(c.outputs for c in notebook.cells)
-
-
-def test_hidden_tests_are_cut_and_nothing_else() -> None:
-    assert without_hidden(f"a\n{HIDDEN}b") == "a\nb"
-    assert without_hidden("a\nb") == "a\nb"
+MODULE, SHEET, SECOND = "m1_small", "01_shapes", "02_again"
 
 
 class Section(dict[str, Any]):
@@ -226,14 +43,222 @@ def test_the_configuration_names_steps_that_exist() -> None:
     assert all(isinstance(import_item(name), type) for name in names)
 
 
-class SecondPass(LoggingConfigurable):
-    """The converter when it grades what it sanitized before."""
+class Course:
+    """A course of two sheets, graded without running any code, which is not what these tests are about."""
 
-    _sanitizing = False
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def directory(self, **options: Any) -> CourseDirectory:
+        return CourseDirectory(root=str(self.root), assignment_id=MODULE, **options)
+
+    def submit(self, student: str, *sheets: str) -> Path:
+        """Hands in the release; returns the folder."""
+        folder = self.root / "submitted" / student / MODULE
+        folder.mkdir(parents=True, exist_ok=True)
+        for sheet in sheets:
+            shutil.copy(self.root / "release" / MODULE / f"{sheet}.ipynb", folder)
+        return folder
+
+    def grade(self, course: CourseDirectory | None = None, **options: Any) -> Autograde:
+        """Runs `nbgrader autograde` and returns the converter."""
+        config = Config()
+        configure(config)
+        config.Autograde.autograde_preprocessors.remove("autograder.graded.Judged")
+        converter = Autograde(coursedir=course or self.directory(), config=config)
+        converter.force = options.get("force", False)
+        converter.start()
+        return converter
+
+    def graded(self, student: str, sheet: str = SHEET) -> Path:
+        return self.root / "autograded" / student / MODULE / f"{sheet}.ipynb"
+
+    def notes(self, student: str, sheet: str = SHEET) -> str:
+        """Returns what a student is told."""
+        first = nbformat.read(self.graded(student, sheet), as_version=4).cells[0]
+        return first.source if first.metadata.get(NOTES) else ""
 
 
-def test_the_second_pass_reads_what_the_first_one_wrote_as_it_is(tmp_path: Path) -> None:
-    made = new_notebook(cells=[cell("check_one", "check('one')", locked=True, grade=True)])
-    (tmp_path / "sheet.ipynb").write_text(nbformat.writes(made))
-    text, _ = SubmissionReader(parent=SecondPass()).from_filename(str(tmp_path / "sheet.ipynb"))
-    assert nbformat.reads(text, as_version=4).cells == made.cells
+@pytest.fixture(scope="module")
+def released(built_course: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a course folder with a gradebook and two sheets released."""
+    root = tmp_path_factory.mktemp("released")
+    source = root / "source" / MODULE
+    shutil.copytree(built_course / "source" / MODULE, source)
+    shutil.copy(source / f"{SHEET}.ipynb", source / f"{SECOND}.ipynb")
+    second = nbformat.read(source / f"{SECOND}.ipynb", as_version=4)
+    second.metadata["autograder"]["files"] = ["*.csv"]
+    for made in second.cells:
+        if "nbgrader" in made.metadata:
+            made.metadata.nbgrader.grade_id += "_again"
+    nbformat.write(second, source / f"{SECOND}.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        GenerateAssignment(coursedir=Course(root).directory()).start()
+    return root
+
+
+@pytest.fixture
+def course(released: Path, tmp_path: Path) -> Course:
+    """Returns a copy of the released course, without submissions."""
+    return Course(Path(shutil.copytree(released, tmp_path / "course")))
+
+
+def test_each_sheet_is_graded_handed_in_or_not(course: Course) -> None:
+    course.submit("ada", SHEET, SECOND)
+    course.submit("bob", SECOND)
+    (course.submit("eve") / "README.txt").write_text("sorry")
+    course.grade()
+    assert {p.name for p in course.graded("ada").parent.iterdir()} == {
+        f"{SHEET}.ipynb",
+        f"{SECOND}.ipynb",
+        "shapes.checks.json",
+    }
+    assert [course.notes("ada", sheet) for sheet in (SHEET, SECOND)] == ["", ""]
+    assert f"No notebook `{SHEET}.ipynb` was handed in" in course.notes("bob")
+    assert course.notes("bob", SECOND) == ""
+    assert f"No notebook `{SECOND}.ipynb` was handed in" in course.notes("eve", SECOND)
+    with Gradebook(course.directory().db_url) as book:
+        found = {s.student.id: s for s in book.assignment_submissions(MODULE)}
+        assert set(found) == {"ada", "bob", "eve"}
+        assert all(len(s.notebooks) == 2 for s in found.values())
+
+
+def test_one_sheet_may_be_graded_alone(course: Course) -> None:
+    course.submit("ada", SHEET, SECOND)
+    course.grade(course.directory(notebook_id=SECOND))
+    assert not course.graded("ada").exists()
+    assert course.graded("ada", SECOND).exists()
+    course.grade()
+    assert course.graded("ada").exists()
+
+
+def test_what_is_not_a_plain_file_stops_nobody(course: Course) -> None:
+    course.submit("ada", SHEET, SECOND)
+    for name in ("bob", "dan", "eve"):
+        os.mkfifo(course.submit(name, SECOND) / "pipe")
+    (course.submit("bob") / f"{SHEET}.ipynb").symlink_to("/etc/passwd")
+    os.mkfifo(course.submit("dan") / f"{SHEET}.ipynb")
+    os.mkfifo(course.submit("eve") / "timestamp.txt")
+    (course.submit("eve") / "x.csv").symlink_to("/etc/passwd")
+    (course.root / "submitted" / "fay").symlink_to("ada")
+    course.grade()
+    assert "is a link, not a file" in course.notes("bob")
+    assert "Each of `01_shapes.ipynb`, `pipe` is a pipe, not a file." in course.notes("dan")
+    assert "`timestamp.txt` is a pipe, not a file" in course.notes("eve")
+    assert "The folder of the submission is a link" in course.notes("fay")
+    for path in (course.root / "autograded").rglob("*"):
+        assert not path.is_symlink()
+        assert path.is_dir() or path.name in {f"{SHEET}.ipynb", f"{SECOND}.ipynb", "shapes.checks.json"}
+
+
+def test_only_the_files_that_a_sheet_asks_for_are_copied(course: Course) -> None:
+    folder = course.submit("ada", SHEET, SECOND)
+    for name in ("a.csv", "numpy.py", "shapes.checks.json"):
+        (folder / name).write_text("mine")
+    course.grade()
+    graded = course.graded("ada").parent
+    assert (graded / "a.csv").read_text() == "mine"
+    assert not (graded / "numpy.py").exists()
+    source = course.root / "source" / MODULE / "shapes.checks.json"
+    assert (graded / "shapes.checks.json").read_bytes() == source.read_bytes()
+
+
+def test_a_timestamp_works_as_nbgraders_does(course: Course) -> None:
+    folder = course.submit("ada", SHEET, SECOND)
+    (folder / "timestamp.txt").write_text("2024-03-01 12:00:00 UTC")
+    course.grade()
+    with Gradebook(course.directory().db_url) as book:
+        assert book.find_submission(MODULE, "ada").timestamp == datetime(2024, 3, 1, 12)
+    (folder / f"{SHEET}.ipynb").write_bytes(b"new, and broken")
+    course.grade()
+    assert course.notes("ada") == ""
+    (folder / "timestamp.txt").write_text("2024-03-02 12:00:00 UTC")
+    course.grade()
+    assert "is not JSON" in course.notes("ada")
+
+
+def test_an_odd_timestamp_stops_nobody(course: Course) -> None:
+    (course.submit("ada", SHEET, SECOND) / "timestamp.txt").write_bytes(b"\xff\xfe soon")
+    course.grade()
+    course.grade()
+    assert "`timestamp.txt` holds no date and time" in course.notes("ada")
+
+
+def without_mark(path: Path) -> None:
+    made = json.loads(path.read_bytes())
+    del made["metadata"]["autograder"]
+    path.chmod(0o644)
+    path.write_text(json.dumps(made))
+
+
+def cut_off(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("killed", [without_mark, cut_off, Path.unlink])
+def test_what_a_killed_run_left_is_graded_again_and_the_rest_is_not(
+    course: Course, killed: Callable[[Path], None]
+) -> None:
+    course.submit("ada", SHEET, SECOND)
+    course.submit("bob", SHEET, SECOND)
+    course.grade()
+    bobs = course.graded("bob").stat().st_mtime_ns
+    killed(course.graded("ada", SECOND))
+    course.grade()
+    assert json.loads(course.graded("ada", SECOND).read_bytes())["metadata"]["autograder"]["graded"]
+    assert course.graded("bob").stat().st_mtime_ns == bobs
+
+
+def test_a_killed_run_of_one_sheet_leaves_the_other_one(course: Course) -> None:
+    course.submit("ada", SHEET, SECOND)
+    course.grade()
+    first = course.graded("ada").stat().st_mtime_ns
+    without_mark(course.graded("ada", SECOND))
+    course.grade(course.directory(notebook_id=SECOND))
+    assert json.loads(course.graded("ada", SECOND).read_bytes())["metadata"]["autograder"]["graded"]
+    assert course.graded("ada").stat().st_mtime_ns == first
+
+
+def test_a_folder_of_an_odd_name_stops_nobody(course: Course) -> None:
+    course.submit("ada", SHEET, SECOND)
+    course.submit("new\nline", SHEET)
+    course.submit(os.fsdecode(b"\xff"), SHEET)
+    course.submit("[b]*<i>", SHEET, SECOND)
+    course.grade()
+    with Gradebook(course.directory().db_url) as book:
+        assert {s.student.id for s in book.assignment_submissions(MODULE)} == {"ada", "[b]*<i>"}
+    assert course.notes("[b]*<i>", SECOND) == ""
+
+
+def test_nbgraders_classes_and_the_next_run_are_left_as_they_are(course: Course) -> None:
+    before = [Autograde.init_assignment, BaseConverter._format_source, CourseDirectory.get_existing_timestamp]
+    shared = course.directory()
+    course.submit("ada", SHEET, SECOND)
+    for _ in range(2):  # as the formgrader's server does, with one CourseDirectory
+        converter = course.grade(shared, force=True)
+        assert "_format_source" not in vars(converter)
+        assert course.notes("ada") == ""
+    assert [
+        Autograde.init_assignment,
+        BaseConverter._format_source,
+        CourseDirectory.get_existing_timestamp,
+    ] == before
+    assert shared.get_existing_timestamp(str(course.root)) is None
+
+
+def test_an_assignment_that_was_not_released_is_refused_by_nbgrader(course: Course) -> None:
+    folder = course.submit("ada", SHEET)
+    folder.rename(folder.with_name("m9"))
+    directory = course.directory()
+    directory.assignment_id = "m9"
+    with pytest.raises(NbGraderException):
+        course.grade(directory)
+    assert not (course.root / "autograded" / "ada" / "m9").exists()
+
+
+def test_the_mark_keeps_what_other_steps_wrote() -> None:
+    notebook, _ = Finished().preprocess(new_notebook(metadata={"autograder": {"a": 1}}), {})
+    assert notebook.metadata == {"autograder": {"a": 1, "graded": True}}

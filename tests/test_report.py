@@ -80,6 +80,32 @@ def test_what_was_not_tried_is_not_counted_but_said_to_be_unsolved(kind: str) ->
     assert report(*untried).listing().splitlines()[1:] == ["  ○ rows sum to 1", "  ○ rows sum to 1 (hidden)"]
 
 
+def test_a_task_that_was_not_asked_says_why() -> None:
+    made = report(*untried_verdicts("not asked", "This task could not be checked. The notebook was ended."))
+    assert made.headline() == "softmax was not checked"
+    first, *hint = made.message().splitlines()
+    assert first == "softmax: This task could not be checked. The notebook was ended."
+    assert " ".join(hint) == HINTS["not asked"]
+    assert made.listing().splitlines()[1:] == ["  ○ rows sum to 1", "  ○ rows sum to 1 (hidden)"]
+    assert GRAY in made.html()
+
+
+def test_what_uses_something_forbidden_fails_everywhere_and_says_what() -> None:
+    made = report(*untried_verdicts("forbidden", "Your code uses `torch`."), graded=True)
+    assert made.headline() == "softmax uses what it is to be solved without · 0 of 2 points"
+    assert made.message().splitlines() == ["softmax: Your code uses `torch`.", HINTS["forbidden"]]
+    assert made.listing().splitlines()[1:] == ["  ✗ rows sum to 1", "  ✗ rows sum to 1 (hidden)"]
+    assert ORANGE in made.html()
+    assert made.html().count("<code>torch</code>") == 1
+
+
+def test_characters_that_command_a_terminal_are_spelled_out_and_lines_have_an_end() -> None:
+    made = report(failing(1.0, Raised("E", "\x1b[31m\u202e\ud800\x00" + "x" * 9_000)), remarks=["\x1b[31m", "é ✓"])
+    assert "\\x1b[31m\\u202e\\ud800\\x00xxx" in made.message()
+    assert max(map(len, made.message().splitlines())) <= 2_000
+    assert made.listing().splitlines()[-2:] == ["  · \\x1b[31m", "  · é ✓"]
+
+
 def test_each_property_is_one_line_with_its_mark() -> None:
     hidden = failing(1.0, 2.0, hidden=True)
     lines = report(HOLDS, hidden, remarks=["a remark"], note="a note").listing().splitlines()

@@ -1,5 +1,6 @@
 """Asking: whatever a student's code does, an answer comes back in time, as data, with what was seen on the way."""
 
+import itertools
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ import torch
 from autograder import running
 from autograder.limits import TookTooLong, time_limit
 from autograder.plain import Array, Opaque, Plain, Raised, Timeout, leaves, numbers
-from autograder.running import Answer, Nudged, ask, generator, run, sensitivity, values
+from autograder.running import Answer, Nudged, ask, generator, generator_key, run, sensitivity, values
 from autograder.tasks import UNCHANGED, Case, Task
 
 SOON = 0.2  # seconds: the limit of a case that does not end
@@ -733,6 +734,37 @@ def test_the_draws_are_the_same_for_the_same_names_and_others_for_others() -> No
     assert len(set(draws.values())) == len(draws)
     assert generator(*key).normal() == draws[key]
     assert draws[key] == pytest.approx(0.0, abs=10)
+
+
+def test_the_key_of_a_draw_is_128_bits_that_tell_nothing_of_another() -> None:
+    keys = [generator_key("sheet", "task", "case", seed, draw) for seed in range(10) for draw in range(10)]
+    assert len(set(keys)) == 100
+    assert max(keys).bit_length() in (126, 127, 128)
+    bits = [(a ^ b).bit_count() for a, b in itertools.pairwise(keys)]
+    assert 58 < np.mean(bits) < 70  # half of them change
+    assert generator_key("a", "b", "c", np.int64(1), 0) == generator_key("a", "b", "c", 1, 0)
+    assert generator_key("a/b", "c", "d", 1, 0) != generator_key("a", "b/c", "d", 1, 0)
+    assert generator_key("a", "b", "c", 1, 11) != generator_key("a", "b", "c", 11, 1)
+
+
+def test_a_draw_can_be_run_by_who_knows_its_key_alone() -> None:
+    case = Case("case", "", lambda f, rng: f(rng.normal(size=3)), draws=1)
+    task = Task("f", 1, ("f",), cases=[case])
+    asked = ask(task, [case], {"f": np.sum}, "sheet", 7)["case"][0]
+    alone = run(case, {"f": np.sum}, np.random.default_rng(generator_key("sheet", "f", "case", 7, 0)))
+    assert numbers(asked.value) == numbers(alone.value)
+
+
+def test_what_the_task_forbids_is_noted_in_the_answer() -> None:
+    case = Case("case", "", elsewhere("def case(f, rng):\n    return f(rng.normal(size=3))"), draws=2)
+    task = Task("f", 1, ("f",), forbids=("numpy.convolve",), cases=[case])
+    for function, used in ((lambda x: np.convolve(x, x), {"numpy.convolve"}), (lambda x: np.cumsum(x), set())):
+        assert [answer.used for answer in ask(task, [case], {"f": function}, "sheet", 7)["case"]] == [used, used]
+    assert ask(Task("f", 1, ("f",)), [case], {"f": np.convolve}, "sheet", 7)["case"][0].used == set()
+
+
+def test_all_parameters_that_got_an_argument_are_known() -> None:
+    assert call(lambda x, y=1, *z, **more: 0, 1, 2, 3, 4, other=5).arguments == {"x", "y", "z", "more", "other"}
 
 
 def test_a_case_gets_its_own_draws_whatever_other_cases_took_before() -> None:

@@ -20,7 +20,7 @@ from autograder.report import MIME, Report
 from autograder.sheets import load_checks, read_sheet, task_checks, visible_code
 from autograder.solutions import oracle
 from autograder.stock import grader
-from tests.mini import write_course
+from tests.mini import CHECKS, write_course
 
 RIGHT = "import numpy as np\ndef center(x):\n    return x - x.mean(axis=0)\n"
 WRONG = "def center(x):\n    return x - x.mean(axis=1, keepdims=True)\n"
@@ -82,6 +82,42 @@ def test_the_bundle_gives_back_the_tasks_and_the_answers_that_it_was_made_from(p
                 assert set(moved) == set(rounded)
                 assert all(np.allclose(moved[path], rounded[path], rtol=0.01) for path in moved)
         assert {k.name for k in read.misconceptions()} == {m.name for m in task.misconceptions}
+
+
+def test_the_bundle_tells_what_a_task_forbids_and_which_names_may_be_shown(folder: Path) -> None:
+    bundle = Bundle.read(folder / file_name("shapes"))
+    assert (bundle.task("center").forbids, bundle.oracle("center").forbids) == ((), ())
+    assert bundle.oracle("center").arguments == {"x"}
+
+
+# ---- what is forbidden
+
+FORBIDDEN = "import numpy as np\ndef center(x):\n    return x - np.einsum('bd->d', x) / len(x)"
+ELSEWHERE = "import numpy as np\nnp.einsum('bd->d', np.eye(2))\ndef center(x):\n    return x - x.mean(axis=0)"
+UNREACHED = "import numpy as np\ndef center(x):\n    return x - x.mean(axis=0) if len(x) else np.einsum('', x)"
+
+
+@pytest.mark.parametrize(
+    "code, used",
+    [(FORBIDDEN, True), (UNREACHED, True), (ELSEWHERE, False), (RIGHT, False)],
+    ids=["used", "used where nobody comes", "used for something else", "right"],
+)
+def test_student_and_stock_grader_say_the_same_of_what_is_forbidden(tmp_path: Path, code: str, used: bool) -> None:
+    checks = CHECKS.replace('"center", points=2)', '"center", points=2, forbids=("numpy.einsum",))')
+    checks = checks.replace('    return x - np.einsum("bd->d", x) / len(x)', "    return x - x.sum(axis=0) / len(x)")
+    place = SheetPlace(write_course(tmp_path, checks=checks), "m1_small", "shapes", 1, 20)
+    text, sheet = read_sheet(place.text), load_checks(place.checks)
+    references = {name: text.reference(name) for name in sheet.tasks}
+    made = make(sheet, references, visible_code(place.checks, sheet), {"built_from": "here", "digest": "0"})
+    (tmp_path / file_name("shapes")).write_text(made, encoding="utf-8")
+    history = f"In = ['', {code!r}]\n"  # as IPython keeps it
+    seen, given = checked(tmp_path, history + code), stock(place, history + code)
+    for report in (seen, given):
+        assert (report.judgment.points == 0) is used
+        assert ("center: Your code uses `numpy.einsum`, in the line `" in report.message()) is used
+        assert report.judgment.misconceptions == []
+    assert seen.message() == given.message()
+    assert given._repr_mimebundle_()["text/plain"] == ("0.0" if used else "2.0")
 
 
 # ---- checking

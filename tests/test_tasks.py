@@ -133,3 +133,10 @@ def test_a_task_of_several_objects_has_to_be_told_which_one_is_replaced(sheet: S
     assert "replaces h, which is not one of its objects" in refused(lambda: task.accepts("other", replaces="h"))
     task.accepts("other", replaces="g")(function("another"))
     assert task.variants[0].replaces == "g"
+
+
+def test_a_sheet_says_which_files_may_be_handed_in() -> None:
+    assert Sheet("report", files=("*.csv", "weights.npz")).files == ("*.csv", "weights.npz")
+    for pattern in ("*", "../*.csv", "a\\b.csv", ""):
+        with pytest.raises(CourseError, match="not a name with wildcards"):
+            Sheet("report", files=(pattern,))

@@ -13,6 +13,7 @@
 #
 # **Rules.**
 # Write tasks 1 to 6 with NumPy only: no PyTorch, no SciPy, no automatic differentiation.
+# A solution of one of them that uses these does not count, and its check says so.
 # From task 7 on you may use the layers that are given, so that a mistake in an early task never follows you.
 # Leave the arrays that you are handed as they are, unless a task says otherwise.
 # After each task, run its check: it says which properties hold, and what is wrong with the first that does not.

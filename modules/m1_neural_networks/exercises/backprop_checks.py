@@ -9,9 +9,11 @@ from autograder import Sheet, raised
 
 sheet = Sheet("backprop")
 
-perceptron_update = sheet.task("perceptron_update", points=2)
-affine_forward = sheet.task("affine_forward", points=2)
-affine_backward = sheet.task("affine_backward", points=3)
+NUMPY_ONLY = ("torch", "scipy")
+
+perceptron_update = sheet.task("perceptron_update", points=2, forbids=NUMPY_ONLY)
+affine_forward = sheet.task("affine_forward", points=2, forbids=NUMPY_ONLY)
+affine_backward = sheet.task("affine_backward", points=3, forbids=NUMPY_ONLY)
 activations = sheet.task(
     "activations",
     points=4,
@@ -23,9 +25,12 @@ activations = sheet.task(
         "tanh_forward",
         "tanh_backward",
     ),
+    forbids=NUMPY_ONLY,
 )
-softmax_cross_entropy = sheet.task("softmax_cross_entropy", points=4)
-gradient_check = sheet.task("gradient_check", points=3, objects=("numerical_gradient", "relative_error"))
+softmax_cross_entropy = sheet.task("softmax_cross_entropy", points=4, forbids=NUMPY_ONLY)
+gradient_check = sheet.task(
+    "gradient_check", points=3, objects=("numerical_gradient", "relative_error"), forbids=NUMPY_ONLY
+)
 two_layer_net = sheet.task("two_layer_net", points=5, objects=("TwoLayerNet",))
 train = sheet.task("train", points=3)
 
