@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--regrade", action="store_true", help="grade again what is graded already")
     grade.add_argument("--seed", type=int, metavar="N", help="draw as an earlier grading did, to repeat it")
     grade.add_argument(
-        "--unsafe", action="store_true", help="run without a sandbox, with your own rights: only for work that you trust"
+        "--unsafe",
+        action="store_true",
+        help="run without a sandbox, with your own rights: only for work that you trust",
     )
     grade.set_defaults(run=_grade)
 

@@ -249,8 +249,9 @@ def _hand_in(root: Path, place: SheetPlace, members: list[Submission]) -> None:
 def _tell(root: Path, place: SheetPlace, members: list[Submission]) -> None:
     console = Console()
     console.print("\n[bold]The class[/bold]")
+    width = max(len(member.student) for member in members)
     for member in members:
-        console.print(f"  {member.student:<22} {member.about}", highlight=False)
+        console.print(f"  {member.student:<{width}} {member.about}", highlight=False)
     console.print()
     ours, stock = gradebook.read(root, place.module), gradebook.read(root / STOCK, place.module)
     gradebook.show(ours)

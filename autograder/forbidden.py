@@ -64,7 +64,10 @@ def _means(path: str, name: str) -> bool:
     alike = [f"{place}.{last}" for place in (*TORCH, *TORCH_INSIDE)] if head in TORCH else []
     if any(path == one or path.startswith(f"{one}.") for one in (name, *alike)):
         return True
-    if "." not in path or (found := _loaded(path)) is None:
+    parts = path.split(".")
+    if parts[0] == name.split(".")[0] and parts[-1] == last and any(part[0] == "_" for part in parts[1:-1]):
+        return True  # what it is made of, in a private module of its package
+    if len(parts) < 2 or (found := _loaded(path)) is None:
         return False
     if isinstance(found, types.ModuleType):
         return within(found.__name__, name)

@@ -129,7 +129,7 @@ def run_cells(nb: NotebookNode, session: Session, keys: Keys) -> None:
 def _judge(nb: NotebookNode, session: Session, keys: Keys) -> None:
     ended = session.ended
     asked = session.ask(lambda task, hidden: keys.cases(task.name, hidden), keys.sheet, keys.seed)
-    code = [cell.source for cell in nb.cells if cell.cell_type == "code" and not _task_checked(cell, keys)]
+    code: list[str] = []  # that ran before the check
     for cell in nb.cells:
         if task := _task_checked(cell, keys):
             if task in asked:
@@ -138,6 +138,8 @@ def _judge(nb: NotebookNode, session: Session, keys: Keys) -> None:
             else:
                 judgment = keys.not_asked(task, ended)
             cell.outputs = [_verdict(judgment)]
+        elif cell.cell_type == "code":
+            code.append(cell.source)
 
 
 def _task_checked(cell: NotebookNode, keys: Keys) -> str:

@@ -87,7 +87,7 @@ def generator(sheet: str, task: str, case: str, seed: int, draw: int) -> np.rand
 
 def generator_key(sheet: str, task: str, case: str, seed: int, draw: int) -> int:
     """Returns 128 bits for the generator of one draw, from which neither the seed nor another draw can be told."""
-    told = json.dumps([sheet, task, case, int(seed), int(draw)]).encode()
+    told = json.dumps([sheet, task, case, seed, draw]).encode()
     return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest(), "big")
 
 

@@ -15,11 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from autograder import wire
+from autograder.errors import CourseError
 from autograder.plain import Array, Plain, Raised, Timeout
 from autograder.running import Answer, Answers, Call, generator_key
 from autograder.sandbox import MB, Sandbox
@@ -31,7 +32,9 @@ GRACE = 2.0  # seconds that an interrupted cell has to end, and that a case has 
 START = 60.0  # seconds until the first cell runs: a cold machine reads Python and its packages
 ANSWER = 64 * MB
 SHOWN = 16 * MB  # one output
+PENDING = 20_000  # messages that wait: a cell that prints much sends many at once
 NAMES = 32  # parameters or forbidden names in one answer
+NONSENSE = "The notebook was ended: it sent what no notebook sends."
 WORD = 200  # characters of a name, a warning, a message
 
 T = TypeVar("T")
@@ -70,11 +73,13 @@ class Session:
         self._deadline = time.monotonic() + sandbox.limits.submission + START
         self._started = False
         self._selector = selectors.DefaultSelector()
-        self._keeper = _Channel(sandbox.keeper, MB, self._selector)
-        self._notebook = _Channel(sandbox.notebook, SHOWN, self._selector)
+        self._keeper = _Channel(sandbox.keeper, MB, PENDING, self._selector)
+        self._notebook = _Channel(sandbox.notebook, SHOWN, PENDING, self._selector)
         os.set_blocking(sandbox.output, False)
         self._selector.register(sandbox.output, selectors.EVENT_READ, None)
         self._cell: Shown | None = None
+        self._word: Plain = None  # what the notebook said last
+        self._before = b""  # what was said before the notebook process was ready
         self._bytes = 0  # that the notebook showed so far
         self._watched = 0.0
         self._remembered: dict[str, _Asked] = {}
@@ -117,11 +122,11 @@ class Session:
             self._flush(self._notebook)
             with theirs:
                 socket.send_fds(self._box.notebook, [b"."], [theirs.fileno()])
-            self._wait(lambda: "snapshot" in self._notebook.first(), self._limits.cell)
-            said: Any = self._notebook.arrived.popleft()
-            process = said["snapshot"] if type(said["snapshot"]) is int else 0
-            self._remembered[task.name] = _Asked(task, _Channel(ours, ANSWER, self._selector), process)
-        except (Ended, OSError, IndexError) as error:
+            if not self._heard("snapshot", self._limits.cell):
+                self._end("The notebook did not answer at a check.")
+            process = self._word if type(self._word) is int else 0
+            self._remembered[task.name] = _Asked(task, _Channel(ours, ANSWER, 1, self._selector), process)
+        except (Ended, OSError) as error:
             ours.close()
             self._ended = self._ended or str(error) or "The notebook ended before this check."
 
@@ -150,12 +155,17 @@ class Session:
 
     def _begin(self) -> None:
         """Waits, the first time, until the notebook process is ready: a slow machine costs no student a second."""
-        if not self._started:
-            if not self._wait(lambda: "ready" in self._notebook.first(), START):
-                self._end(f"The sandbox was not ready after {START:g} seconds.")
-            self._notebook.arrived.popleft()
-            self._started = True
-            self._deadline = time.monotonic() + self._limits.submission
+        if self._started:
+            return
+        try:
+            ready = self._heard("ready", START)
+        except Ended:
+            ready = False
+        if not ready:  # no student's code has run so far: nobody is graded for this
+            said = " ".join(self._before.decode("utf-8", "replace").split())
+            raise CourseError(f"The sandbox did not start within {START:g} seconds: {said or 'it said nothing'}.")
+        self._started = True
+        self._deadline = time.monotonic() + self._limits.submission
 
     # --- questions
 
@@ -221,10 +231,21 @@ class Session:
     # --- the loop
 
     def _until_done(self, number: int, seconds: float) -> bool:
-        done = self._wait(lambda: "done" in self._notebook.first(), seconds)
-        if done:
-            self._notebook.arrived.popleft()
-        return done
+        if not self._heard("done", seconds):
+            return False
+        if self._word != number:
+            self._end(NONSENSE)
+        return True
+
+    def _heard(self, key: str, seconds: float) -> bool:
+        """Waits for the notebook's next word, which must be about `key`; keeps what it says of it."""
+        if not self._wait(lambda: bool(self._notebook.arrived), seconds):
+            return False
+        said = self._notebook.arrived.popleft()
+        if not isinstance(said, dict) or set(said) != {key}:
+            self._end(NONSENSE)
+        self._word = said[key]
+        return True
 
     def _wait(self, done: Callable[[], bool], seconds: float, asked: "_Channel | None" = None) -> bool:
         """Moves bytes until `done` (True) or until `seconds` are over (False). Raises Ended where it cannot go on."""
@@ -254,7 +275,7 @@ class Session:
         except wire.BadFrame:
             channel.close()
             if channel is self._notebook:
-                self._end("The notebook sent what no notebook sends.")
+                self._end(NONSENSE)
 
     def _sort(self) -> None:
         """Takes outputs of the running cell from the notebook's messages, and word of its end from the keeper's."""
@@ -298,7 +319,9 @@ class Session:
         if not piece:
             self._selector.unregister(self._box.output)
         self._count(len(piece))
-        if self._cell is not None and piece:
+        if not self._started:
+            self._before = (self._before + piece)[-WORD:]
+        elif self._cell is not None and piece:
             if self._bytes > self._limits.output:
                 self._leave_out()
             else:
@@ -351,7 +374,7 @@ class Session:
             self._sort()
         raise Ended(self._ended or "The notebook closed its connection to the grader.")
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str) -> NoReturn:
         self._ended = self._ended or reason
         with contextlib.suppress(OSError):
             self._keeper.put({"kill": None})
@@ -362,8 +385,10 @@ class Session:
 class _Channel:
     """A socket to a process inside: messages that leave and arrive, without ever waiting for it."""
 
-    def __init__(self, end: socket.socket, limit: int, selector: selectors.BaseSelector) -> None:
+    def __init__(self, end: socket.socket, limit: int, most: int, selector: selectors.BaseSelector) -> None:
+        """`limit` is the size of a message in bytes, `most` how many may wait to be read."""
         self._socket = end
+        self._most = most
         self._inbox = wire.Inbox(limit)
         self._selector = selector
         self.arrived: deque[Plain] = deque()
@@ -397,6 +422,8 @@ class _Channel:
         while messages := self._inbox.feed(piece):  # what came before a bad frame counts; the frame is refused next
             self.arrived += messages
             piece = b""
+            if len(self.arrived) > self._most:
+                raise wire.BadFrame("there are more answers than questions")
 
     def close(self) -> None:
         if not self.gone:

@@ -158,6 +158,12 @@ class _Watch:
         elif within(name, "torch") and isinstance(thing, types.BuiltinFunctionType | types.MethodDescriptorType):
             self._operations[thing.__name__] = name
 
+        for below, names in _below(name, len(sys.modules)):
+            if isinstance(below, types.BuiltinFunctionType):
+                self._functions[below] = name
+            else:
+                self._stand_in(below, name, names, last)
+
     def _add_code(self, function: types.FunctionType, name: str) -> None:
         known = self._codes.setdefault(function.__code__.co_firstlineno, [])
         if all(other is not function for other, _ in known):
@@ -362,8 +368,13 @@ def _reached(name: str) -> Any:
         if found is not None:
             for part in parts[count:]:
                 found = getattr(found, part, None)
-            return found
+            return _itself(found)
     return None
+
+
+def _itself(thing: Any) -> Any:
+    """Returns what `thing` stands in for, or `thing`."""
+    return thing._thing if type(thing) is _StandIn else thing
 
 
 @functools.lru_cache(maxsize=32)  # the same as long as no module is added
@@ -375,11 +386,7 @@ def _survey(name: str, modules: int) -> tuple[list[Any], list[tuple[Any, dict[st
         return functions, silent
     for path, module in list(sys.modules.items()):
         if within(path, name) and "._" not in path and isinstance(module, types.ModuleType):
-            public = {
-                key: thing._thing if type(thing) is _StandIn else thing
-                for key, thing in vars(module).items()
-                if key[0] != "_"
-            }
+            public = {key: _itself(thing) for key, thing in vars(module).items() if key[0] != "_"}
             found = [thing for thing in public.values() if isinstance(thing, types.BuiltinFunctionType)]
             functions += [thing for thing in found if within(thing.__module__, name.split(".")[0])]
             silent += [(thing, vars(module), key) for key, thing in public.items() if _is_silent(thing)]
@@ -389,6 +396,20 @@ def _survey(name: str, modules: int) -> tuple[list[Any], list[tuple[Any, dict[st
 def _is_initializing(name: str) -> bool:
     module = sys.modules.get(name.split(".")[0])
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+@functools.lru_cache(maxsize=32)
+def _below(name: str, modules: int) -> list[tuple[Any, dict[str, Any]]]:
+    """Returns what functions in C of the same name the package of a function keeps for itself, with their places."""
+    package, last = name.split(".")[0], name.rpartition(".")[2]
+    thing = _reached(name)
+    found = []
+    for path, module in list(sys.modules.items()):
+        if package != "torch" and within(path, package) and "._" in path and isinstance(module, types.ModuleType):
+            other = _itself(vars(module).get(last))
+            if other is not thing and (isinstance(other, types.BuiltinFunctionType) or _is_silent(other)):
+                found.append((other, vars(module)))
+    return found
 
 
 def _is_silent(thing: Any) -> bool:

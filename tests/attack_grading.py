@@ -130,17 +130,18 @@ def _given(course: AttackCourse, student: str, assignment: str) -> list[Path]:
 
 
 def _secrets(course: AttackCourse, student: str, assignment: str, stock: bool) -> set[str]:
-    """Returns the canaries in what was made for the student.
+    """Returns the canaries in what was made for the student, and the grader should not have put there.
 
-    Stock nbgrader shows everyone the text of hidden tests, and with it the solution, in cells and in tracebacks:
-    there, what counts of these is other outputs.
+    Our graded notebook tells the grader, not the student, on which input a hidden case failed. Stock nbgrader shows
+    everyone the text of hidden tests, and with it the solution, in cells and in tracebacks: of these, other outputs
+    count.
     """
-    public = {CANARIES[name] for name in IN_TESTS} if stock else set()
-    found = _canaries(_shown(course, student, assignment, errors=not stock))
-    for tree in ("autograded", "feedback"):
+    meant = {"autograded": IN_TESTS if stock else ("input",), "feedback": IN_TESTS if stock else ()}
+    found = _canaries(_shown(course, student, assignment, errors=False)) if stock else set()
+    for tree, names in meant.items():
         for path in (course.root / tree / student / assignment).rglob("*"):
             if path.is_file() and path.stat().st_size < 10 * LARGE:
-                found |= _canaries(path.read_bytes().decode("latin-1")) - public
+                found |= _canaries(path.read_bytes().decode("latin-1")) - {CANARIES[name] for name in names}
     return found
 
 

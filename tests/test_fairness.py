@@ -42,7 +42,9 @@ class Graded:
     def submissions(self) -> dict[str, bytes]:
         """Returns what an honest class hands in, by student."""
         members = {member.student: member.file for member in self.made.members()}
-        kept: dict[str, bytes] = {name: members[name] for name in ("01_perfect", "02_other_style", "03_wrong_axis") if name in members}
+        kept: dict[str, bytes] = {
+            name: members[name] for name in ("01_perfect", "02_other_style", "03_wrong_axis") if name in members
+        }
         kept |= {name: file for name, file in members.items() if name.startswith("04_")}
         first = next(iter(self.made.sheet.tasks))
         for name, above in (("noisy", NOISY), ("float64", FLOAT64)):

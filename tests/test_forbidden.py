@@ -169,7 +169,9 @@ def test_numpys_functions_are_known_by_their_inner_names_too() -> None:
     inv = ("numpy.linalg.inv",)
     assert found("from numpy import linalg as l\ndef f(a): return l.inv(a)", inv) == ["numpy.linalg.inv"]
     assert found("def f(a): return sys.modules['numpy.linalg._linalg'].inv(a)", inv) == ["numpy.linalg.inv"]
+    assert found("def f(a): return np.linalg._umath_linalg.inv(a)", inv) == ["numpy.linalg.inv"]
     assert found("def f(a): return np.linalg.solve(a, a)", inv) == []
+    assert found("def f(a): return a._private.inv(a) + np.linalg._inner.solve(a)", inv) == []
 
 
 def test_a_hit_tells_the_line() -> None:
@@ -333,6 +335,7 @@ spec.loader.exec_module(fresh)
 @pytest.mark.parametrize(
     "function",
     [
+        lambda: np.linalg._umath_linalg.inv(array),
         lambda: np.asmatrix(array).I,
         lambda: np.linalg.matrix_power(array, -1),
         lambda: np.apply_along_axis(lambda row: np.linalg.inv(array), 0, array),
@@ -448,6 +451,20 @@ def test_a_guard_in_a_guard_and_under_another_profiler() -> None:
         assert sys.getprofile() is profiler
     finally:
         sys.setprofile(None)
+
+
+def test_what_stands_in_for_something_stands_there_once_when_more_is_loaded() -> None:
+    def late() -> float:
+        sys.modules.pop("this", None)
+        import this  # noqa: F401
+
+        return float(np.exp(0.0))
+
+    before = state()
+    for _ in range(2):
+        answer = run(Case("case", "", lambda f: f()), {"f": late}, np.random.default_rng(0), ("numpy.exp", "scipy"))
+        assert (answer.used, answer.value) == ({"numpy.exp"}, 1.0)
+        assert state() == before
 
 
 def test_nothing_forbidden_costs_nothing() -> None:

@@ -1,14 +1,21 @@
 """Cells run and show as in a notebook; what takes too long, dies, or lies is noticed, and what was known stays."""
 
+import contextlib
+import os
+import socket
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from autograder import sandbox
-from autograder.plain import Array, Raised, Timeout
-from autograder.sandbox import Limits, Sandbox
-from autograder.session import Session
+from autograder import pages, sandbox, wire
+from autograder.errors import CourseError
+from autograder.plain import Array, Plain, Raised, Timeout
+from autograder.sandbox import MB, Limits, Sandbox
+from autograder.session import Session, answer_of
 from autograder.tasks import Sheet, Task
 
 pytestmark = pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}")
@@ -124,10 +131,10 @@ def test_answers_are_those_of_the_same_draws_outside(session: Session) -> None:
 
 
 def test_what_is_missing_is_said(session: Session) -> None:
-    session.run(0, "def doubel(x): return 2 * x")
+    session.run(0, "def doubles(x): return 2 * x")
     problem, _ = asked(session, task())["double"]
     assert "no `double`" in problem
-    assert "`doubel`" in problem
+    assert "`doubles`" in problem
 
 
 def test_an_endless_answer_is_a_timeout_and_spares_the_other_task(session: Session) -> None:
@@ -214,3 +221,120 @@ def test_the_whole_submission_has_a_limit() -> None:
         session.close()
     assert said[0] == ""
     assert "whole notebook ran longer than 3 seconds" in said[-1]
+
+
+def test_a_flood_of_messages_ends_the_notebook_and_fills_no_memory() -> None:
+    flood = """
+import os, struct
+from autograder import wire
+frame = wire.frame({"x": 1}) * 500
+while True:
+    for fd in range(3, 12):
+        try:
+            os.write(fd, frame)
+        except OSError:
+            pass
+"""
+    before = psutil.Process().memory_info().rss
+    with Sandbox(Limits(cell=8)) as box:
+        session = Session(box)
+        assert session.run(0, flood).stopped
+        session.close()
+    assert psutil.Process().memory_info().rss - before < 300 * MB
+
+
+def test_more_answers_than_questions_are_no_answers(session: Session) -> None:
+    session.run(0, "def double(x): return 2 * x")
+    twice = """
+import autograder.wire as wire
+send = wire.send
+def again(fd, message):
+    send(fd, message)
+    send(fd, message)
+wire.send = again
+"""
+    session.run(1, f"{twice}\ndef double(x): return 2 * x")
+    answers = asked(session, task())
+    flat = [a for drawn in answers["double"][1].values() for a in drawn] if "double" in answers else []
+    assert not any(isinstance(a.value, Array) for a in flat[1:])
+
+
+def test_a_sandbox_that_does_not_start_grades_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_program", lambda *_: ["/bin/sh", "-c", "echo no such thing; exit 1"])
+    with Sandbox(Limits(cell=2)) as box:
+        session = Session(box)
+        with pytest.raises(CourseError, match=r"did not start .* no such thing"):
+            session.run(0, "1")
+        session.close()
+
+
+class Puppet:
+    """A sandbox whose processes say what a test lets them say, and then are gone."""
+
+    def __init__(self, notebook: list[Plain], keeper: list[Plain], raw: bytes) -> None:
+        self.limits = Limits(cell=1, submission=2)
+        self.keeper, ends = socket.socketpair()
+        self.notebook, theirs = socket.socketpair()
+        self.output, output = os.pipe()
+        os.write(output, raw)
+        os.close(output)
+        for channel in (self.keeper, self.notebook):
+            channel.setblocking(False)
+        self._say(ends, keeper)
+        ends.close()
+        self._say(theirs, notebook)
+        theirs.close()
+
+    def _say(self, end: socket.socket, messages: list[Plain]) -> None:
+        for message in messages:
+            with contextlib.suppress(wire.BadFrame):
+                end.sendall(wire.frame(message)[:60_000])
+
+    def memory(self) -> int:
+        return 0
+
+    def kill(self) -> None:
+        pass
+
+
+WORDS = st.sampled_from(["ready", "done", "snapshot", "output", "cell", "ended", "problem", "value", "refused", "x"])
+LEAVES = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5) | st.floats() | WORDS
+PLAIN = st.recursive(
+    LEAVES | st.builds(lambda b: Array(np.frombuffer(b, np.uint8)), st.binary(max_size=40)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+SAID = st.lists(st.dictionaries(WORDS, PLAIN, max_size=3) | PLAIN, max_size=6)
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")), deadline=None)
+@given(SAID, SAID, st.binary(max_size=50))
+def test_whatever_a_process_says_the_session_comes_to_its_end(
+    notebook: list[Plain], keeper: list[Plain], raw: bytes
+) -> None:
+    box = Puppet([{"ready": True}, *notebook], keeper, raw)
+    session = Session(box)  # type: ignore[arg-type]
+    with contextlib.suppress(CourseError):  # where it was gone before it was ready
+        shown = session.run(0, "1")
+        assert isinstance(shown.outputs, list)
+        session.remember(task())
+        answers = session.ask(lambda _, hidden: CASES[hidden], "sheet", 3)
+        assert set(answers) <= {"double"}
+        pages.safe_outputs(shown.outputs)
+    session.close()
+    for end in (box.keeper, box.notebook):
+        end.close()
+    os.close(box.output)
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")), deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([*"abc", "value", "calls", "changed", "views", "used", "printed", "warned"]), PLAIN)
+)
+def test_whatever_an_answer_holds_it_is_taken_or_refused(said: dict[str, Plain]) -> None:
+    try:
+        answer = answer_of({"value": None, **said})
+    except wire.BadFrame:
+        return
+    assert all(isinstance(name, str) and len(name) <= 200 for name in answer.changed | answer.views | answer.used)
+    assert all(isinstance(call.function, str) for call in answer.calls)
