@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "grade",
         help="grade the submissions of a module in a sandbox",
         description="Grades what lies in submitted/ as `nbgrader autograde` and the formgrader's button do: each "
-        "notebook in a sandbox of its own, judged on fresh draws. Submissions that are graded already stay as they are.",
+        "notebook in a sandbox of its own, judged on fresh draws. What is graded already stays as it is.",
     )
     grade.add_argument("module", help="the module, such as m1_neural_networks")
     grade.add_argument("--student", action="append", metavar="ID", help="only this student; may be repeated")

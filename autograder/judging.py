@@ -67,7 +67,10 @@ class Keys:
         return self._cases[task, hidden]
 
     def judgment(self, task: str, answers: Answers, problem: str, code: list[str]) -> Judgment:
-        """Returns the judgment of a task that was asked: `problem` is what its objects lack, `code` the cells before it."""
+        """Returns the judgment of a task that was asked.
+
+        `problem` says what its objects lack, "" where nothing is; `code` are the code cells before its check.
+        """
         known, declared = self.oracle(task), self.keys[task].task
         if problem:
             return unable(known, Difference("missing", "", problem))

@@ -2057,8 +2057,7 @@ INVERSES = {
 }
 for _name, (_does, _text) in INVERSES.items():
     _source = _text.format(b"def solve(a, b): return np.linalg.inv(a) @ b".hex()) if "{}" in _text else _text
-    _stock = "gains points" if _name == "below" else ""
-    code(33, _name, f"{_does}, the function that the task forbids", solve=_source, stock=_stock)
+    code(33, _name, f"{_does}, the function that the task forbids", solve=_source)
 
 
 if __name__ == "__main__":
