@@ -13,8 +13,8 @@ ABOVE = """\
 
 <!-- Written by `python -m tests.attack_page` from tests/attacks.py. -->
 
-{count} submissions attack a course of three tasks: its points, its secrets, the grades of others, the rest of the batch,
-the machine.
+{count} submissions attack a course of three tasks: its points, its secrets, the grades of others, the batch, the
+machine.
 nbgrader alone grades each on the same notebook, with this course's partial credit; some also on one with plain asserts.
 This course grades all of them in one batch.
 `make test` proves the last column for all, and the others for one attack of each of the 33 threats;
