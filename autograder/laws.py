@@ -4,17 +4,19 @@
                  what it forbids
 2 reference      the reference passes everything, the untouched stub fails everything and helps
 3 solutions      variants get full marks; misconceptions lose marks and are called by their own name
-4 purpose        every case is failed by some misconception
+4 purpose        every case is failed by some misconception; half of a task's points need answers that change with
+                 the draw
 5 release        the release holds no line of a solution, no hidden case, no wrong solution
 7 prose          images have alt text, links resolve, prose states no points
 (6, that everything built is fresh, is `build.stale`; 8, that the ways of grading agree, is a test.)
 """
 
+import hashlib
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from urllib.parse import unquote
 from autograder import forbidden, source
 from autograder.checking import examine
 from autograder.course import SheetPlace
-from autograder.diagnosis import Judgment, Known, Oracle, judge
+from autograder.diagnosis import Judgment, Known, Oracle, Property, judge
 from autograder.errors import CourseError
+from autograder.plain import to_json
 from autograder.report import Report
 from autograder.running import Answers, ask, values
 from autograder.sheets import Cell, SheetText
@@ -83,6 +86,7 @@ class Evidence:
 
     problems: list[Problem]
     useful: set[str]
+    expected: dict[str, str] = field(default_factory=dict)  # a digest of the reference's answers, by case
 
 
 def prove(
@@ -93,14 +97,14 @@ def prove(
     evidence = list(spread(partial(prove_part, place, text, sheet), parts))
     useful = set().union(*(part.useful for part in evidence))
     found = [problem for part in evidence for problem in part.problems]
-    return list(dict.fromkeys([*found, *_idle_cases(place, sheet, useful)]))
+    return list(dict.fromkeys([*found, *_idle_cases(place, sheet, useful), *_guessable(place, sheet, evidence)]))
 
 
 def prove_part(place: SheetPlace, text: SheetText, sheet: Sheet, part: tuple[str, int]) -> Evidence:
     """Laws 2 and 3 for one task under one seed."""
     name, seed = part
     proof = _Proof(place, sheet, sheet.tasks[name], text.reference(name), _cell_of(text, name))
-    return Evidence(proof.under(seed), proof.failed)
+    return Evidence(proof.under(seed), proof.failed, proof.expected)
 
 
 def _idle_cases(place: SheetPlace, sheet: Sheet, useful: set[str]) -> Iterator[Problem]:
@@ -110,6 +114,25 @@ def _idle_cases(place: SheetPlace, sheet: Sheet, useful: set[str]) -> Iterator[P
             if case.name not in useful:
                 sentence = f"{task.name}: no misconception fails the case “{case.title}”; add one, or drop it."
                 yield Problem(place.checks, line_of(place.checks, case.name), sentence)
+
+
+def _guessable(place: SheetPlace, sheet: Sheet, evidence: list[Evidence]) -> Iterator[Problem]:
+    """Law 4, too: an answer that is the same for every draw can be handed in by somebody who solved nothing."""
+    seen: dict[str, set[str]] = {}
+    for part in evidence:
+        for case, digest in part.expected.items():
+            seen.setdefault(case, set()).add(digest)
+    for task in sheet.tasks.values():
+        fixed = [case for case in task.cases if case.name in seen and len(seen[case.name]) == 1]
+        many = len({id(part) for part in evidence if fixed and fixed[0].name in part.expected}) > 1
+        if many and sum(c.weight for c in fixed) > sum(c.weight for c in task.cases) / 2:
+            names = ", ".join(case.name for case in fixed)
+            yield Problem(
+                place.checks,
+                line_of(place.checks, fixed[0].name),
+                f"{task.name}: more than half of its points need only answers that are the same for every draw "
+                f"({names}); let these cases return what depends on rng, not what they conclude from it.",
+            )
 
 
 @dataclass
@@ -124,10 +147,12 @@ class _Proof:
 
     def __post_init__(self) -> None:
         self.failed: set[str] = set()  # names of cases that some misconception fails
+        self.expected: dict[str, str] = {}
 
     def under(self, seed: int) -> list[Problem]:
         try:
             truth = oracle(self.task, self.reference, self.sheet.name, seed)
+            self.expected = {p.name: _digest(p) for p in truth.properties if p.weight}
             return [*self._right(truth, seed), *self._stub(truth, seed), *self._wrong(truth, seed)]
         except CourseError as error:
             return [self._problem(self.task.name, str(error))]
@@ -392,6 +417,10 @@ class _Released:
         if "_" in words:
             return bool(re.search(rf"\b{re.escape(words)}\b", self._words))
         return f'"{words}"' in self._words or f"`{words}`" in self._words
+
+
+def _digest(item: Property) -> str:
+    return hashlib.sha256(json.dumps([to_json(answer) for answer in item.expected]).encode()).hexdigest()
 
 
 def _squeezed(text: str) -> str:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from autograder import sandbox
 from autograder.cli import main
 from autograder.course import Course, SheetPlace
 from tests.mini import write_course
 
 Plant = Callable[[str, str, str], int]
+needs_sandbox = pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

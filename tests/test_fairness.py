@@ -7,14 +7,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from autograder import gradebook, sandbox
+from autograder import gradebook
 from autograder.cli import main
 from autograder.demo import CONFIG, SampleClass
+from tests.conftest import needs_sandbox
 from tests.test_grading import nbgrader, place_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}"),
+    needs_sandbox,
 ]
 Points = dict[str, float | None]
 NOISY = """\

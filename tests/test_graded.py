@@ -19,9 +19,10 @@ from autograder.cli import main
 from autograder.course import Course
 from autograder.demo import CONFIG, SampleClass
 from autograder.report import MIME
+from tests.conftest import needs_sandbox
 from tests.mini import CHECKS, SHEET, write_course
 
-pytestmark = pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}")
+pytestmark = needs_sandbox
 MODULE = "m1_small"
 
 

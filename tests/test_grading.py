@@ -17,13 +17,13 @@ from autograder.course import Course, SheetPlace
 from autograder.demo import CONFIG, SampleClass
 from autograder.gradebook import Grades, Row
 from autograder.report import MIME
+from tests.conftest import needs_sandbox
 from tests.mini import write_course
 
 ROOT = Path(__file__).resolve().parent.parent
 SHEETS = ["mini", *(f"{place.module}/{place.name}" for place in Course(ROOT).sheets)]
 
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_sandbox]
 
 
 def nbgrader(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

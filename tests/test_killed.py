@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from autograder import gradebook, sandbox
+from autograder import gradebook
 from autograder.course import Course
 from autograder.demo import CONFIG, SampleClass
+from tests.conftest import needs_sandbox
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}"),
+    needs_sandbox,
 ]
 KILLS = 10
 CLASS = ("01_perfect", "02_other_style", "06_untouched", "10_copied_cell")

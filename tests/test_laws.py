@@ -210,6 +210,10 @@ LAW_4 = {
         ("checks", "    return center(rng.normal(size=(1, 3))) + 1", "    return center(np.zeros((1, 3))) * 0"),
         ("checks", 23, "center: no misconception fails the case “one row becomes zeros”"),
     ),
+    "answers that never change": (
+        ("checks", "return normalize(rng.uniform(1, 2, size=(2, 5)))", "return normalize(np.ones((2, 5))) * 5"),
+        ("checks", 52, "normalize: more than half of its points need only answers that are the same for every draw"),
+    ),
 }
 LAW_5 = {
     "solution in prose": (

@@ -15,9 +15,10 @@ from autograder import gradebook
 from autograder.course import Course
 from autograder.demo import SampleClass
 from autograder.gradebook import Grades
+from tests.conftest import needs_sandbox
 from tests.oddities import ODDITIES, Oddity
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_sandbox]
 
 MODULE, SHEET = "m1_small", "01_shapes"
 CONFIG = "from autograder.nbgrader_steps import configure\n\nc = get_config()\nconfigure(c)\n"

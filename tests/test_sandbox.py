@@ -14,8 +14,9 @@ import pytest
 from autograder import sandbox
 from autograder.sandbox import MB, WORK, Limits, Sandbox
 from autograder.session import Session, Shown
+from tests.conftest import needs_sandbox
 
-pytestmark = pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}")
+pytestmark = needs_sandbox
 
 Run = Callable[..., list[str]]
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,8 +18,9 @@ from autograder.plain import Array, Plain, Raised, Timeout
 from autograder.sandbox import MB, Limits, Sandbox
 from autograder.session import Session, answer_of
 from autograder.tasks import Sheet, Task
+from tests.conftest import needs_sandbox
 
-pytestmark = pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}")
+pytestmark = needs_sandbox
 
 CASES = {
     False: "def visible(double, rng):\n    return double(rng.normal(size=3))\n",
@@ -43,7 +45,7 @@ def task(name: str = "double") -> Task:
 
 
 def _named(name: str):  # type: ignore[no-untyped-def]
-    def case(double, rng):
+    def case(rng):
         raise AssertionError("cases run inside")
 
     case.__name__ = name
@@ -128,6 +130,61 @@ def test_answers_are_those_of_the_same_draws_outside(session: Session) -> None:
             expected = 2 * generator("sheet", "double", name, 11, draw).normal(size=shape)
             assert isinstance(answer.value, Array)
             assert np.array_equal(answer.value.values, expected)
+
+
+OBJECTS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, d, h):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(d, h), torch.nn.Linear(h, 1)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+def train(net, x, y, steps):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = ((net(x) - y) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        yield loss.item()
+
+class Counter:
+    def __init__(self):
+        self.n = 0
+    def __call__(self):
+        self.n += 1
+        return self.n
+"""
+OBJECT_CASE = """
+import torch
+
+def trains(Net, train, Counter, rng):
+    torch.manual_seed(int(rng.integers(1000)))
+    net, count = Net(3, 4), Counter()
+    x = torch.from_numpy(rng.normal(size=(8, 3))).float()
+    losses = [(count(), loss) for loss in train(net, x, x.sum(1, keepdim=True), 5)]
+    return {"losses": losses, "net": net, "shape": tuple(net(x).shape), "grad": net.last.weight.grad}
+"""
+
+
+def test_modules_stateful_objects_generators_and_trained_models_become_plain_data(session: Session) -> None:
+    made = Sheet("sheet").task("objects", points=1, objects=["Net", "train", "Counter"])
+    made.case("a net is trained", draws=1)(_named("trains"))
+    assert session.run(0, OBJECTS).outputs == []
+    session.remember(made)
+    ((problem, answers),) = session.ask(lambda *_: OBJECT_CASE, "sheet", 3).values()
+    assert problem == ""
+    value: Any = answers["trains"][0].value
+    assert [step for step, _ in value["losses"]] == [1, 2, 3, 4, 5]
+    assert set(value["net"]) == {"first.weight", "first.bias", "last.weight", "last.bias"}
+    assert value["shape"] == [8, 1]
+    assert isinstance(value["grad"], Array)
+    assert value["grad"].library == "torch"
+    assert answers["trains"][0].calls
 
 
 def test_what_is_missing_is_said(session: Session) -> None:
@@ -227,6 +284,7 @@ def test_a_flood_of_messages_ends_the_notebook_and_fills_no_memory() -> None:
     flood = """
 import os, struct
 from autograder import wire
+from tests.conftest import needs_sandbox
 frame = wire.frame({"x": 1}) * 500
 while True:
     for fd in range(3, 12):
