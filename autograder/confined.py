@@ -33,6 +33,7 @@ import numpy as np
 from autograder import wire
 from autograder.plain import Array, Plain
 
+ONE_PROCESS = 0.75  # of the memory: one that wants too much fails by itself, before all are ended
 CELL_TEXT = 200_000  # characters that one cell prints before the rest is left out
 PIECE = 8_000  # characters of a stream that are sent at once
 SHOWN_NUMBERS = 1_000  # of the inputs that are sent to be shown
@@ -60,7 +61,7 @@ def _become(user: int) -> None:
 
 def _limit(limits: Mapping[str, float]) -> None:
     values = {
-        "DATA": limits["memory"],
+        "DATA": limits["memory"] * ONE_PROCESS,
         "NPROC": limits["processes"],
         "NOFILE": limits["files"],
         "FSIZE": limits["file_size"],
@@ -109,7 +110,7 @@ def _keep(orders: socket.socket, notebook: socket.socket) -> None:
                 os.read(reader, 512)
                 _tell_of_end(orders, child)
             if orders in ready:
-                _obey(wire.receive(orders.fileno()), child)
+                _obey(orders, wire.receive(orders.fileno()), child)
 
 
 def _tell_of_end(orders: socket.socket, child: int) -> None:
@@ -119,11 +120,13 @@ def _tell_of_end(orders: socket.socket, child: int) -> None:
                 wire.send(orders.fileno(), {"ended": os.waitstatus_to_exitcode(found[1])})
 
 
-def _obey(order: Any, child: int) -> None:
+def _obey(orders: socket.socket, order: Any, child: int) -> None:
     for name, number in (("interrupt", signal.SIGINT), ("kill", signal.SIGKILL)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if name in order:
                 os.kill(child if order[name] is None else int(order[name]), number)
+    if "interrupt" in order:
+        wire.send(orders.fileno(), {"interrupted": True})
 
 
 def _leave(work: Callable[[], None]) -> None:

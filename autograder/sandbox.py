@@ -51,7 +51,7 @@ REPAIR = (
 class Limits:
     """What one submission may use; sizes in bytes, times in seconds."""
 
-    memory: int = 4096 * MB  # of one process's data, and of all processes together
+    memory: int = 4096 * MB  # of all processes together; three quarters of it for the data of one
     processes: int = 128  # threads count, too
     files: int = 512  # open in one process
     file_size: int = 256 * MB
@@ -235,9 +235,9 @@ def _arguments(limits: Limits, hidden: Sequence[Path], users: int, calls: int | 
         *(() if calls is None else ("--seccomp", str(calls))),
         *_system(),
         *("--perms", "0644", "--ro-bind-data", str(users), "/etc/passwd"),
-        *_read_only(hidden),
         *("--proc", "/proc", "--dev", "/dev", *small, "/dev/shm", "--remount-ro", "/dev"),
         *(*small, "/tmp", *small, HOME, "--perms", "0777", "--dir", WORK),
+        *_read_only(hidden),  # on top of these: an environment may lie in /tmp
         *_caches(),
         *("--remount-ro", "/"),
     ]

@@ -78,6 +78,7 @@ class Session:
         os.set_blocking(sandbox.output, False)
         self._selector.register(sandbox.output, selectors.EVENT_READ, None)
         self._cell: Shown | None = None
+        self._interrupted = False
         self._word: Plain = None  # what the notebook said last
         self._before = b""  # what was said before the notebook process was ready
         self._bytes = 0  # that the notebook showed so far
@@ -100,7 +101,7 @@ class Session:
             self._notebook.put({"run": packed(source), "cell": number})
             if not self._until_done(number, self._limits.cell):
                 shown.stopped = f"This cell was stopped: it ran longer than {self._limits.cell:g} seconds."
-                self._keeper.put({"interrupt": None})
+                self._interrupt()
                 if not self._until_done(number, GRACE):
                     self._end(f"{shown.stopped} It did not answer an interrupt, so the notebook ended there.")
         except Ended as ended:
@@ -114,14 +115,13 @@ class Session:
         """Keeps the notebook as it is now, to be asked about `task`."""
         if self._ended:
             return
+        self._begin()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
-            self._begin()
             self._notebook.put({"snapshot": task.name})
             self._flush(self._notebook)
-            with theirs:
-                socket.send_fds(self._box.notebook, [b"."], [theirs.fileno()])
+            socket.send_fds(self._box.notebook, [b"."], [theirs.fileno()])
             if not self._heard("snapshot", self._limits.cell):
                 self._end("The notebook did not answer at a check.")
             process = self._word if type(self._word) is int else 0
@@ -129,6 +129,8 @@ class Session:
         except (Ended, OSError) as error:
             ours.close()
             self._ended = self._ended or str(error) or "The notebook ended before this check."
+        finally:
+            theirs.close()
 
     def ask(self, code: Callable[[Task, bool], str], sheet: str, seed: int) -> dict[str, tuple[str, Answers]]:
         """Asks all tasks their visible cases, then all their hidden ones; what the notebook shows must be final.
@@ -137,8 +139,7 @@ class Session:
         missing of its objects ("" where nothing is), and the answers: a case that got none answers with a Timeout,
         or with a Raised that says why.
         """
-        keep = {asked.process for asked in self._remembered.values()}
-        self._quiet(keep)
+        self._quiet()
         for asked in self._remembered.values():
             self._guarded(asked, lambda asked=asked: self._look(asked))  # type: ignore[misc]
         for hidden in (False, True):
@@ -237,6 +238,12 @@ class Session:
             self._end(NONSENSE)
         return True
 
+    def _interrupt(self) -> None:
+        """Interrupts the running cell; returns when it has been done, so that it cannot hit the next cell."""
+        self._interrupted = False
+        self._keeper.put({"interrupt": None})
+        self._wait(lambda: self._interrupted, GRACE)
+
     def _heard(self, key: str, seconds: float) -> bool:
         """Waits for the notebook's next word, which must be about `key`; keeps what it says of it."""
         if not self._wait(lambda: bool(self._notebook.arrived), seconds):
@@ -283,6 +290,7 @@ class Session:
             self._take(self._notebook.arrived.popleft())
         while self._keeper.arrived:
             said: Any = self._keeper.arrived.popleft()
+            self._interrupted |= isinstance(said, dict) and "interrupted" in said
             if isinstance(said, dict) and "ended" in said:
                 self._notebook.gone = True
                 self._ended = self._ended or _why_ended(said["ended"])
@@ -358,7 +366,7 @@ class Session:
     def _flush(self, channel: "_Channel") -> None:
         self._wait(lambda: not channel.leaving, self._limits.cell)
 
-    def _quiet(self, keep: set[int]) -> None:
+    def _quiet(self) -> None:
         """Ends the notebook process: all that it shows has arrived."""
         self._ended = self._ended or "The notebook has been run."
         with contextlib.suppress(Ended, OSError):
