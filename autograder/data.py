@@ -168,6 +168,12 @@ def data_directory() -> Path:
     return platformdirs.user_cache_path("deep-learning-foundations", appauthor=False)
 
 
+def originals() -> list[Path]:
+    """Returns the original files that were downloaded, or put there by hand."""
+    folder = data_directory()
+    return [path for part in _FILES.values() for file in part if (path := folder / file.name).is_file()]
+
+
 def read_idx(source: str | os.PathLike[str] | bytes) -> np.ndarray[Any, Any]:
     """Returns the array of an IDX file, plain or gzip, in this machine's byte order; bytes are the file's content.
 

@@ -26,12 +26,13 @@ from pathlib import Path
 
 import psutil
 
-from autograder import seccomp
+from autograder import data, seccomp
 from autograder.data import DIRECTORY_VARIABLE
 
 MB = 2**20
 HOME = "/home/student"
 WORK = f"{HOME}/work"
+DATA = "/data"
 PACKAGE = Path(__file__).parent
 # what programs of the system need, beside /usr; the rest of /etc stays outside
 ETC = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types")
@@ -331,15 +332,13 @@ def _links(program: Path) -> list[Path]:
 
 def _caches() -> list[str]:
     """Returns arguments that show downloaded data sets, and matplotlib's list of fonts, which takes seconds to make."""
-    words = []
+    words = ["--perms", "0755", "--dir", DATA]
     for path in _font_lists():
         seen = Path(HOME, ".cache", "matplotlib", path.name)
         words += [*_folders_above(seen, "0777", Path(HOME)), "--ro-bind", str(path), str(seen)]
-    from autograder.data import data_directory
-
-    if (folder := data_directory()).is_dir():
-        words += ["--ro-bind", str(folder), "/data", "--setenv", DIRECTORY_VARIABLE, "/data"]
-    return words
+    for path in data.originals():
+        words += ["--ro-bind", str(path), f"{DATA}/{path.name}"]
+    return [*words, "--setenv", DIRECTORY_VARIABLE, DATA]
 
 
 @functools.cache
