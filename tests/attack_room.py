@@ -86,11 +86,14 @@ def _walls(course: Path) -> list[str]:
     """Returns bwrap's command, up to the program to run."""
     path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
     own = ["--cap-add", "ALL"] if os.geteuid() == 0 else ["--unshare-user"]
+    needed = (Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix))  # which may lie below /tmp
+    seen = [word for folder in needed for word in ("--ro-bind", str(folder), str(folder))]
     return [
         *("bwrap", *own, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--die-with-parent", "--new-session"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
         *("--size", str(2**30), "--tmpfs", "/tmp", "--size", str(LARGEST), "--tmpfs", "/dev/shm"),
-        *("--tmpfs", "/run", "--tmpfs", "/var/tmp", "--dir", HOME, "--bind", str(course), str(course)),
+        *("--tmpfs", "/run", "--tmpfs", "/var/tmp", "--dir", HOME, *seen),
+        *("--bind", str(course), str(course)),
         *("--clearenv", "--setenv", "HOME", HOME, "--setenv", "PATH", path, "--setenv", "LANG", "C.UTF-8"),
         *("--setenv", "OMP_NUM_THREADS", "1", "--setenv", "PYTHONDONTWRITEBYTECODE", "1"),
         *("--chdir", str(course), "--"),
