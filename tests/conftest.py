@@ -11,13 +11,25 @@ from autograder.cli import main
 from autograder.course import Course, SheetPlace
 from tests.mini import write_course
 
+LONGEST = (
+    "test_attacks.py",
+    "test_grading.py",
+    "test_killed.py",
+    "test_oddities.py",
+    "test_fairness.py",
+    "test_browser.py",
+    "test_browser_pages.py",
+    "test_graded.py",
+    "test_session.py",
+    "test_sandbox.py",
+)
 Plant = Callable[[str, str, str], int]
 needs_sandbox = pytest.mark.skipif(bool(sandbox.problem()), reason=f"no sandbox here: {sandbox.problem()}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the files that take longest, so that no worker is left with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in ("test_grading.py", "test_browser.py"))
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
