@@ -1,7 +1,7 @@
 """What a student waits for: `import autograder`, and the answer of each check; and what a safe grade costs.
 
 Each figure is a median over RUNS and stands beside a yardstick of the same run: an empty Python for the import, the
-student's own cells for a check, the same cells without walls and questions for a grade. Prints tables; run it with
+student's own cells for a check, the same cells and cases without walls and verdicts for a grade. Prints tables; run it with
 `make bench`.
 """
 
@@ -98,9 +98,9 @@ def main() -> None:
 
 
 def print_grades(places: list[SheetPlace]) -> None:
-    """Prints what walls and judge add to the time of a solved sheet's own cells."""
+    """Prints what walls and judge add to the time of a solved sheet's own cells and cases."""
     table = Table(title=f"One solved sheet, medians of {GRADES} runs taken in turns", title_justify="left")
-    for column in ("sheet", "its cells alone, s", "in walls, judged, s", "more, ms", "more, %"):
+    for column in ("sheet", "cells and cases, s", "in walls, judged, s", "more, ms", "more, %"):
         table.add_column(column, justify="left" if column == "sheet" else "right")
     for place in places:
         alone, judged = grades(place)
@@ -111,7 +111,7 @@ def print_grades(places: list[SheetPlace]) -> None:
 
 
 def grades(place: SheetPlace) -> tuple[float, float]:
-    """Returns the median seconds of a solved sheet's cells without walls and questions, and with both.
+    """Returns the median seconds of a solved sheet's cells and cases without walls and verdicts, and with both.
 
     The reference has answered before: it does so once for a whole class.
     """
@@ -121,11 +121,10 @@ def grades(place: SheetPlace) -> tuple[float, float]:
     files = {bundle.name: bundle}
 
     def alone() -> None:
-        notebook = deepcopy(solved_sheet)
-        notebook.cells = [cell for cell in notebook.cells if "check(" not in cell.source or "def " in cell.source]
         with sandbox.Sandbox(sandbox.Limits(), files, unsafe=True) as box:
             session = Session(box)
-            graded.run_cells(notebook, session, judging.Keys({}, 1))
+            graded.run_cells(deepcopy(solved_sheet), session, keys)
+            session.ask(lambda task, hidden: keys.cases(task.name, hidden), keys.sheet, keys.seed)
             session.close()
 
     def judged() -> None:
