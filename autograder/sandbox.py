@@ -20,6 +20,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ LINKED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 EXCHANGE = "/usr/local/share/nbgrader"  # where nbgrader's exchange may lie, full of submissions
 USERS = "root:x:0:0:root:/:/bin/sh\nstudent:x:{uid}:{uid}:student:{home}:/bin/sh\n"
 FIRST_USER, USER_IDS = 20_000, 40_000  # an unprivileged user of its own for each sandbox that root starts
+POLL = 0.005
 END = 10.0  # seconds that killed processes may take to be gone
 OUT_OF_MEMORY_FIRST = "1000"  # of all processes the kernel ends these first
 REPAIR = (
@@ -113,7 +115,9 @@ class Sandbox:
                 with contextlib.suppress(psutil.Error):
                     other.kill()
             process.wait()
-            psutil.wait_procs(inside, timeout=END)
+            until = time.monotonic() + END
+            while any(map(_lives, inside)) and time.monotonic() < until:
+                time.sleep(POLL)
 
     def close(self) -> None:
         """Kills what is inside, waits for its end, and closes every way to it."""
@@ -390,6 +394,14 @@ def _closing(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process still runs; what has ended may wait long until its new parent takes notice."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _resident(process: psutil.Process) -> int:

@@ -1,8 +1,8 @@
 """What a student waits for: `import autograder`, and the answer of each check; and what a safe grade costs.
 
 Each figure is a median over RUNS and stands beside a yardstick of the same run: an empty Python for the import, the
-student's own cells for a check, the same cells and cases without walls and verdicts for a grade. Prints tables; run it with
-`make bench`.
+student's own cells for a check, the same cells and cases without walls and verdicts for a grade. Prints tables
+(`make bench`).
 """
 
 import contextlib
