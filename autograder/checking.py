@@ -8,7 +8,7 @@ from autograder import forbidden
 from autograder.compare import Difference
 from autograder.diagnosis import Judgment, Oracle, forbidden_judgment, judge, unable
 from autograder.plain import Raised, type_name
-from autograder.running import ask
+from autograder.running import Answers, ask
 from autograder.tasks import Task
 
 
@@ -20,7 +20,11 @@ def examine(task: Task, oracle: Oracle, namespace: Mapping[str, Any], sheet: str
         return forbidden_judgment(oracle, hits)
     asked = {p.name for p in oracle.properties}
     cases = [case for case in task.cases if case.name in asked]
-    answers = ask(task, cases, {name: namespace[name] for name in task.objects}, sheet, seed)
+    return verdict(oracle, ask(task, cases, {name: namespace[name] for name in task.objects}, sheet, seed))
+
+
+def verdict(oracle: Oracle, answers: Answers) -> Judgment:
+    """Returns the judgment of all answers to a task; one that was not begun is not called wrong."""
     flat = [answer.value for draws in answers.values() for answer in draws]
     if flat and all(isinstance(value, Raised) and value.name == "NotImplementedError" for value in flat):
         return unable(oracle, Difference("not written", "", "This task is not solved yet."))

@@ -15,11 +15,11 @@ from typing import Any
 import nbformat
 
 from autograder import forbidden, source
+from autograder.checking import verdict
 from autograder.compare import Difference
-from autograder.diagnosis import Judgment, Oracle, forbidden_judgment, judge, unable
+from autograder.diagnosis import Judgment, Oracle, forbidden_judgment, unable
 from autograder.errors import CourseError
 from autograder.notebooks import HIDDEN, task_of
-from autograder.plain import Raised
 from autograder.running import Answers
 from autograder.solutions import Reference, oracle
 from autograder.tasks import Sheet, Task
@@ -77,10 +77,7 @@ class Keys:
         hits = forbidden.in_source(declared.forbids, code, declared.objects)
         if hits:
             return forbidden_judgment(known, hits)
-        given = [answer.value for drawn in answers.values() for answer in drawn]
-        if given and all(isinstance(value, Raised) and value.name == "NotImplementedError" for value in given):
-            return unable(known, Difference("not written", "", "This task is not solved yet."))
-        return judge(known, answers)
+        return verdict(known, answers)
 
     def not_asked(self, task: str, reason: str) -> Judgment:
         """Returns the judgment of a task whose check the notebook never reached."""

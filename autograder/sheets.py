@@ -128,7 +128,6 @@ def visible_code(path: Path, sheet: Sheet) -> str:
     everything = source.statements(_read(path), str(path))
     visible = {case.name for task in sheet.tasks.values() for case in task.cases if not case.hidden}
     secret = _secret_names(everything, sheet)
-    texts: dict[int, str] = {}
     for name in sorted(visible):
         made = [statement.line for statement in everything if name in statement.defines]
         if len(made) != 1:
@@ -137,17 +136,13 @@ def visible_code(path: Path, sheet: Sheet) -> str:
     for statement in everything:
         if not statement.defines & visible:
             continue
-        body = source.undecorated(statement)
-        uses = source.statements(body)[0].uses
-        for helper in source.needed(everything, uses):
+        for helper in source.needed(everything, source.body_uses(statement)):
             if leaked := helper.defines & secret:
                 raise CourseError(
                     f"{path}, line {statement.line}: the visible case {', '.join(statement.defines)} uses "
                     f"{', '.join(leaked)}, which students must not get; hide the case or give it a helper of its own."
                 )
-            texts[helper.line] = helper.text
-        texts[statement.line] = body
-    return "\n\n\n".join(texts[line] for line in sorted(texts))
+    return source.functions(everything, visible)
 
 
 def _secret_names(everything: list[source.Statement], sheet: Sheet) -> set[str]:

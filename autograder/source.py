@@ -87,11 +87,15 @@ def functions(all_statements: list[Statement], names: Iterable[str]) -> str:
     texts: dict[int, str] = {}
     for statement in all_statements:
         if statement.defines & wanted:
-            body = undecorated(statement)
-            for helper in needed(all_statements, statements(body)[0].uses):
+            for helper in needed(all_statements, body_uses(statement)):
                 texts.setdefault(helper.line, helper.text)
-            texts[statement.line] = body
+            texts[statement.line] = undecorated(statement)
     return "\n\n\n".join(texts[line] for line in sorted(texts))
+
+
+def body_uses(statement: Statement) -> frozenset[str]:
+    """Returns the global names that a function uses, apart from those of its decorators."""
+    return statements(undecorated(statement))[0].uses
 
 
 def _lines(text: str) -> list[str]:
