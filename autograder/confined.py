@@ -38,6 +38,7 @@ CELL_TEXT = 200_000  # characters that one cell prints before the rest is left o
 PIECE = 8_000  # characters of a stream that are sent at once
 SHOWN_NUMBERS = 1_000  # of the inputs that are sent to be shown
 DUMPABLE = 4  # prctl's PR_SET_DUMPABLE
+OUT_OF_MEMORY_FIRST = "1000"  # of all processes the kernel ends these first
 
 
 def main(arguments: list[str]) -> None:
@@ -45,13 +46,13 @@ def main(arguments: list[str]) -> None:
     keeper, notebook = (socket.socket(fileno=int(number)) for number in arguments[:2])
     limits = {name: float(value) for name, value in (word.split("=") for word in arguments[2:])}
     if "user" in limits:
-        _become(int(limits["user"]))
+        become(int(limits["user"]))
     _preload()
-    _limit(limits)
-    _keep(keeper, notebook)
+    limit(limits)
+    keep(keeper, notebook)
 
 
-def _become(user: int) -> None:
+def become(user: int) -> None:
     """Gives up the rights of root; the sandbox ends where that fails."""
     os.setgroups([])
     os.setgid(user)
@@ -59,7 +60,7 @@ def _become(user: int) -> None:
     ctypes.CDLL(None).prctl(DUMPABLE, 1, 0, 0, 0)  # so that the process may use its own /proc/self
 
 
-def _limit(limits: Mapping[str, float]) -> None:
+def limit(limits: Mapping[str, float]) -> None:
     values = {
         "DATA": limits["memory"] * ONE_PROCESS,
         "NPROC": limits["processes"],
@@ -75,6 +76,8 @@ def _limit(limits: Mapping[str, float]) -> None:
             most = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
             with contextlib.suppress(ValueError, OSError):  # a system without this limit has the watcher
                 resource.setrlimit(number, (most, most))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(OUT_OF_MEMORY_FIRST)
 
 
 def _preload() -> None:
@@ -86,7 +89,7 @@ def _preload() -> None:
 # --- the keeper -------------------------------------------------------------------------------------------------
 
 
-def _keep(orders: socket.socket, notebook: socket.socket) -> None:
+def keep(orders: socket.socket, notebook: socket.socket) -> None:
     """Starts the notebook process, then does what it is told; ends when the grader closes the socket."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -98,7 +101,7 @@ def _keep(orders: socket.socket, notebook: socket.socket) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in (orders.detach(), reader, writer):
             os.close(fd)
-        _leave(lambda: Notebook(notebook).serve())
+        leave(lambda: Notebook(notebook).serve())
     notebook.close()
     selector = selectors.DefaultSelector()
     selector.register(reader, selectors.EVENT_READ)
@@ -129,7 +132,7 @@ def _obey(orders: socket.socket, order: Any, child: int) -> None:
         wire.send(orders.fileno(), {"interrupted": True})
 
 
-def _leave(work: Callable[[], None]) -> None:
+def leave(work: Callable[[], None]) -> None:
     """Ends this process after `work`, without the clean-up that belongs to the one it was forked from."""
     status = 1
     try:
@@ -194,7 +197,7 @@ class Notebook:
             child = os.fork()
         if not child:
             self._channel.close()
-            _leave(lambda: Snapshot(fds[0], self._shell.user_ns).serve())
+            leave(lambda: Snapshot(fds[0], self._shell.user_ns).serve())
         os.close(fds[0])
         wire.send(self._channel.fileno(), {"snapshot": child})
 
@@ -337,6 +340,9 @@ class Snapshot:
     """The notebook as it was at one check; answers questions about the objects that it defines."""
 
     def __init__(self, channel: int, names: dict[str, Any]) -> None:
+        from autograder import watching
+
+        watching.keeps_frozen = True
         self._channel = channel
         self._names = names
         self._cases: dict[str, Any] = {"__name__": "cases"}

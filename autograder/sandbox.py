@@ -11,6 +11,7 @@ in a user namespace of their own. Where neither works, `problem` says why, and n
 
 import contextlib
 import functools
+import json
 import os
 import shutil
 import signal
@@ -29,6 +30,8 @@ import psutil
 
 from autograder import data, seccomp
 from autograder.data import DIRECTORY_VARIABLE
+from autograder.errors import CourseError
+from autograder.template import Template
 
 MB = 2**20
 HOME = "/home/student"
@@ -42,8 +45,8 @@ EXCHANGE = "/usr/local/share/nbgrader"  # where nbgrader's exchange may lie, ful
 USERS = "root:x:0:0:root:/:/bin/sh\nstudent:x:{uid}:{uid}:student:{home}:/bin/sh\n"
 FIRST_USER, USER_IDS = 20_000, 40_000  # an unprivileged user of its own for each sandbox that root starts
 POLL = 0.005
+GONE = 2.0  # seconds that bubblewrap may take to notice
 END = 10.0  # seconds that killed processes may take to be gone
-OUT_OF_MEMORY_FIRST = "1000"  # of all processes the kernel ends these first
 REPAIR = (
     "install bubblewrap 0.8 or newer (Debian and Ubuntu: apt-get install bubblewrap) where namespaces are allowed, "
     "or, only for work that you trust as your own, grade without a sandbox: autograder grade --unsafe"
@@ -73,15 +76,22 @@ class Sandbox:
         files: Mapping[str, Path] | None = None,
         hidden: Sequence[Path] = (),
         unsafe: bool = False,
+        template: Template | None = None,
     ) -> None:
         """Starts the program inside. `files` are copied to the working folder; `hidden` must not be seen.
 
-        With `unsafe` the program runs with the grader's own rights, in a temporary folder and under some limits.
+        With `unsafe` the program runs with the grader's own rights, in a temporary folder and under some limits;
+        with a `template`, which has imported everything already, it is forked from that one.
         """
         self.limits = limits
+        self._unsafe = unsafe
         self._cleanup = contextlib.ExitStack()
+        self._inside: list[psutil.Process] = []  # that no child of bubblewrap's process is the parent of
         try:
-            self._start(files or {}, hidden, unsafe)
+            if template and not unsafe:
+                self._start_warm(template, files or {}, hidden)
+            else:
+                self._start(files or {}, hidden, unsafe)
         except BaseException:
             self.close()
             raise
@@ -109,11 +119,14 @@ class Sandbox:
         process = getattr(self, "process", None)
         if process is not None and process.returncode is None:
             inside = self._processes()[1:]
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with bwrap's first process the kernel ends the namespace
-            for other in inside:
+            for other in inside:  # the first of them is the namespace's own, and the kernel ends the rest with it
                 with contextlib.suppress(psutil.Error):
                     other.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if inside and not self._unsafe:
+                    process.wait(GONE)  # bubblewrap then ends by itself, and what was used is accounted for
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             until = time.monotonic() + END
             while any(map(_lives, inside)) and time.monotonic() < until:
@@ -124,35 +137,77 @@ class Sandbox:
         self.kill()
         self._cleanup.close()
 
+    def _start_warm(self, template: Template, files: Mapping[str, Path], hidden: Sequence[Path]) -> None:
+        """Builds the walls around a program that does nothing, and has the template's child enter them."""
+        self.keeper, keeper = self._pair()
+        self.notebook, notebook = self._pair()
+        self.output, output = os.pipe()
+        self._cleanup.callback(os.close, self.output)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, output)
+            holder = stack.enter_context(_closing(self._hold(files, hidden)))
+            fds = [holder, keeper.fileno(), notebook.fileno(), output]
+            inside = template.fork(fds, asdict(self.limits), _user() if os.geteuid() == 0 else 0, WORK)
+        with contextlib.suppress(psutil.Error):  # gone already: its sockets say so
+            self._inside.append(psutil.Process(inside))
+        for end in (keeper, notebook):
+            end.close()
+
+    def _hold(self, files: Mapping[str, Path], hidden: Sequence[Path]) -> int:
+        """Starts bubblewrap with a program that does nothing; returns a descriptor of a process within the walls."""
+        ours, theirs = socket.socketpair()
+        self._cleanup.callback(ours.close)
+        reader, writer = os.pipe()
+        with theirs, open(reader, "rb") as told:
+            program, fds = self._walls(files, hidden, ["cat"], ("--info-fd", str(writer)))
+            self._open(program, [*fds, writer], theirs.fileno(), theirs.fileno())
+            os.close(writer)
+            ours.settimeout(END)
+            try:
+                ours.sendall(b".")  # comes back as soon as the walls are built
+                ours.recv(1)
+                return os.pidfd_open(int(json.loads(told.read())["child-pid"]))
+            except (OSError, ValueError, KeyError) as error:
+                raise CourseError(f"The walls of the sandbox were not built in time ({error}).") from error
+
     def _start(self, files: Mapping[str, Path], hidden: Sequence[Path], unsafe: bool) -> None:
-        self._unsafe = unsafe
         self.keeper, keeper = self._pair()
         self.notebook, notebook = self._pair()
         self.output, output = os.pipe()
         self._cleanup.callback(os.close, self.output)
         fds = [keeper.fileno(), notebook.fileno()]
         program = _program(fds, self.limits, _user() if os.geteuid() == 0 and not unsafe else None)
-        environment, where = {"PATH": os.environ.get("PATH", os.defpath)}, "/"
+        environment, where = None, "/"
         if unsafe:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="autograder-"))
             environment, where = _unprotected(Path(folder), files)
         else:
             program, more = self._walls(files, hidden, program)
             fds += more
-        self.process = subprocess.Popen(
-            program,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            cwd=where,
-            pass_fds=fds,
-            start_new_session=True,
-            preexec_fn=_ends_first,
-        )
+        self._open(program, fds, subprocess.DEVNULL, output, environment, where)
         for end in (keeper, notebook):
             end.close()
         os.close(output)
+
+    def _open(
+        self,
+        program: list[str],
+        fds: list[int],
+        stdin: int,
+        output: int,
+        environment: Mapping[str, str] | None = None,
+        where: str = "/",
+    ) -> None:
+        self.process = subprocess.Popen(
+            program,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            env={"PATH": os.environ.get("PATH", os.defpath)} if environment is None else dict(environment),
+            cwd=where,
+            pass_fds=fds,
+            start_new_session=True,
+        )
 
     def _pair(self) -> tuple[socket.socket, socket.socket]:
         ours, theirs = socket.socketpair()
@@ -162,7 +217,7 @@ class Sandbox:
         return ours, theirs
 
     def _walls(
-        self, files: Mapping[str, Path], hidden: Sequence[Path], program: list[str]
+        self, files: Mapping[str, Path], hidden: Sequence[Path], program: list[str], more: Sequence[str] = ()
     ) -> tuple[list[str], list[int]]:
         """Returns bwrap's command, and the file descriptors that it reads its arguments and files from."""
         stack = self._cleanup
@@ -172,16 +227,22 @@ class Sandbox:
         filtered = seccomp.program()
         calls = None if filtered is None else stack.enter_context(_closing(_file_of(filtered)))
         users = stack.enter_context(_closing(_file_of(USERS.format(uid=_user(), home=HOME).encode())))
-        arguments = [*_arguments(self.limits, hidden, users, calls), *_copies(copied), "--chdir", WORK, "--", *program]
+        arguments = [*_arguments(self.limits, hidden, users, calls), *_copies(copied), "--chdir", WORK]
         # through a file: a command line can be read inside
-        said = stack.enter_context(_closing(_file_of("\0".join(arguments[: arguments.index("--")]).encode())))
-        more = [said, users, *copied.values(), *([] if calls is None else [calls])]
-        return [str(shutil.which("bwrap")), "--args", str(said), "--", *program], more
+        said = stack.enter_context(_closing(_file_of("\0".join(arguments).encode())))
+        fds = [said, users, *copied.values(), *([] if calls is None else [calls])]
+        return [str(shutil.which("bwrap")), "--args", str(said), *more, "--", *program], fds
 
     def _processes(self) -> list[psutil.Process]:
         try:
             first = psutil.Process(self.process.pid)
-            return [first, *first.children(recursive=True)]
+            return [first, *first.children(recursive=True), *self._entered()]
+        except psutil.Error:
+            return []
+
+    def _entered(self) -> list[psutil.Process]:
+        try:
+            return [process for first in self._inside for process in (first, *first.children(recursive=True))]
         except psutil.Error:
             return []
 
@@ -236,7 +297,7 @@ def _arguments(limits: Limits, hidden: Sequence[Path], users: int, calls: int | 
         "--die-with-parent",
         "--new-session",
         *("--hostname", "sandbox", "--clearenv"),
-        *(word for name, value in _environment().items() for word in ("--setenv", name, value)),
+        *(word for name, value in environment().items() for word in ("--setenv", name, value)),
         *(() if calls is None else ("--seccomp", str(calls))),
         *_system(),
         *("--perms", "0644", "--ro-bind-data", str(users), "/etc/passwd"),
@@ -248,7 +309,7 @@ def _arguments(limits: Limits, hidden: Sequence[Path], users: int, calls: int | 
     ]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
         "HOME": HOME,
@@ -337,7 +398,7 @@ def _links(program: Path) -> list[Path]:
 def _caches() -> list[str]:
     """Returns arguments that show downloaded data sets, and matplotlib's list of fonts, which takes seconds to make."""
     words = ["--perms", "0755", "--dir", DATA]
-    for path in _font_lists():
+    for path in font_lists():
         seen = Path(HOME, ".cache", "matplotlib", path.name)
         words += [*_folders_above(seen, "0777", Path(HOME)), "--ro-bind", str(path), str(seen)]
     for path in data.originals():
@@ -346,7 +407,7 @@ def _caches() -> list[str]:
 
 
 @functools.cache
-def _font_lists() -> list[Path]:
+def font_lists() -> list[Path]:
     import matplotlib.font_manager  # makes the list where there is none
 
     return sorted(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
@@ -363,11 +424,6 @@ def _program(fds: Sequence[int], limits: Limits, user: int | None) -> list[str]:
 
 def _user() -> int:
     return FIRST_USER + os.getpid() % USER_IDS if os.geteuid() == 0 else os.getuid()
-
-
-def _ends_first() -> None:
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(OUT_OF_MEMORY_FIRST)
 
 
 def _unprotected(folder: Path, files: Mapping[str, Path]) -> tuple[dict[str, str], str]:

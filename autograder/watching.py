@@ -63,6 +63,7 @@ def by_student(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> An
 
 
 _watching: list["_Watch"] = []
+keeps_frozen = False  # whoever froze the heap for good says so: to ask gc takes as long as it has objects
 
 
 class _Watch:
@@ -93,7 +94,7 @@ class _Watch:
         self._around = {id(frame): frame for frame in _stack(sys._getframe(1))}
         with contextlib.ExitStack() as back:
             back.callback(self._around.clear)
-            if not gc.get_freeze_count():
+            if not keeps_frozen:
                 back.callback(gc.unfreeze)
             gc.freeze()  # what others left behind is not finalized in the midst of the student's function
             back.callback(self._put_back)
