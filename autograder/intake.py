@@ -5,6 +5,7 @@ never ends, or the name of a module. Whatever is not a plain file directly in th
 and a note tells the student so.
 """
 
+import functools
 import os
 import re
 import stat
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
+from autograder.jobs import Job, Kit
 from autograder.rebuilding import grade_ids, listed, quoted
 
 NOTEBOOK_BYTES = 200_000_000
@@ -67,13 +69,31 @@ class HandedIn:
             self.notes[sheet].append(f"{quoted(name or '')} {reason}, so it was not read.")
             return None
 
-    def copy_to(self, folder: Path) -> None:
-        """Copies the files that the sheets asked for, and a timestamp that can be read, into `folder`."""
+    @functools.cached_property
+    def files(self) -> dict[str, bytes]:
+        """The files that the sheets asked for by name, and a timestamp that can be read."""
+        found = {}
         for name in self.copied:
             try:
-                (folder / name).write_bytes(read(self.root, self.folder / name, FILE_BYTES))
+                found[name] = read(self.root, self.folder / name, FILE_BYTES)
             except Refused as reason:
                 self._say(f"{quoted(name)} {reason}, so it was not read.")
+        return found
+
+    def job(self, kit: Kit) -> Job:
+        """Returns what is to be graded for one sheet."""
+        files = {name: data for name, data in self.files.items() if any(fnmatchcase(name, p) for p in kit.patterns)}
+        data = self.read(kit.sheet)
+        name = self.notebooks.get(kit.sheet, "")
+        asked_for = {
+            file: content for file, content in files.items() if any(fnmatchcase(file, p) for p in kit.patterns)
+        }
+        return Job(kit, data, name, tuple(self.notes[kit.sheet]), asked_for)
+
+    def copy_to(self, folder: Path) -> None:
+        """Copies those files into `folder`."""
+        for name, data in self.files.items():
+            (folder / name).write_bytes(data)
 
     def _say(self, note: str) -> None:
         if self.notes:

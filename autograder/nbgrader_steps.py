@@ -5,7 +5,8 @@ way of grading take the same path:
 
     read        SubmissionReader   nothing but plain files is opened; a file that is no notebook says why
     sanitize    Rebuild            the notebook to run is made of the gradebook's cells and the student's solutions
-    execute     Judged             the cells run in a sandbox, the tasks are asked, verdicts are made out here
+    execute     Judged             the cells run in a sandbox, the tasks are asked, verdicts are made out here; or all
+                                   of that was done before, and its result is taken
     save        nbgrader's SaveAutoGrades; then the hidden tests go, so that graders see the student's work and
                 students who read the feedback see titles, verdicts, and hints
     finish      Finished           a mark tells the next run that this one came to its end
@@ -25,15 +26,15 @@ from typing import Any
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat.notebooknode import NotebookNode
-from nbformat.v4 import new_notebook
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters.base import NbGraderException
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from autograder import pages, sandbox
-from autograder.graded import Judged
+from autograder import databases, pages, sandbox
+from autograder.graded import JOB, Judged
 from autograder.intake import HandedIn, take_in, timestamp
-from autograder.rebuilding import NOTES, Resources, notebook_from, without_hidden
+from autograder.jobs import Kit, read_kit
+from autograder.rebuilding import Resources, submitted, without_hidden
 
 
 def configure(c: Any) -> None:
@@ -51,6 +52,7 @@ def configure(c: Any) -> None:
         "nbgrader.preprocessors.CheckCellMetadata",
         "autograder.nbgrader_steps.Finished",
     ]
+    databases.configure(c)
     pages.configure(c)
     c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
 
@@ -74,6 +76,7 @@ class SubmissionReader(NotebookExporter):
         self._converter = parent
         self._course = parent.coursedir
         self._sheets = self._recorded_sheets()
+        self._kits: dict[str, Kit] = {}
         self._handed_in: HandedIn | None = None
         self._nbgrader_init_assignment = parent.init_assignment
         parent.init_assignment = self._init_assignment
@@ -85,12 +88,22 @@ class SubmissionReader(NotebookExporter):
         """Returns what NotebookExporter returns, for any file and for none."""
         if not self._converter._sanitizing:  # the second pass reads what Rebuild wrote
             return super().from_filename(filename, resources=resources, **kw)
-        sheet = resources["nbgrader"]["notebook"]
-        handed_in = self._submission(resources["nbgrader"]["assignment"], resources["nbgrader"]["student"])
-        data = handed_in.read(sheet)
-        notebook = new_notebook() if data is None else notebook_from(data, handed_in.notebooks[sheet])
-        notebook.metadata[NOTES] = [*handed_in.notes[sheet], *notebook.metadata.get(NOTES, [])]
+        about = resources["nbgrader"]
+        handed_in = self._submission(about["assignment"], about["student"])
+        job = handed_in.job(self._kit(about["assignment"], about["notebook"]))
+        vars(self._converter)[JOB] = job
+        notebook = submitted(job.data, job.name, job.notes)
         return self.from_notebook_node(notebook, resources=resources, **kw)
+
+    def _kit(self, assignment: str, sheet: str) -> Kit:
+        """Returns what the grades of a sheet depend on; it is read once."""
+        if sheet not in self._kits:
+            source = Path(self._course.format_path(self._course.source_directory, ".", assignment))
+            judged = Judged(parent=self._converter)
+            with Gradebook(self._course.db_url, self._course.course_id) as gradebook:
+                book = gradebook.find_notebook(sheet, assignment)
+                self._kits[sheet] = read_kit(book, source / f"{sheet}.ipynb", judged.limits, judged.unsafe)
+        return self._kits[sheet]
 
     def _recorded_sheets(self) -> dict[str, set[str]]:
         """Returns the names of nbgrader's cells by sheet, {} for an assignment that was not released."""

@@ -101,13 +101,15 @@ class Rebuild(NbGraderPreprocessor):
         about = resources["nbgrader"]
         source = _source_notebook(self, about["assignment"], about["notebook"])
         with Gradebook(about["db_url"]) as gradebook:
-            wanted = _wanted_cells(gradebook, about["notebook"], about["assignment"])
-        ids = {_grade_id(cell): cell.get("id", "") for cell in source.cells if _grade_id(cell)}
-        order = {name: index for index, name in enumerate(ids)}
-        wanted.sort(key=lambda cell: order.get(_grade_id(cell), len(order)))  # the gradebook's tables have no order
-        for cell in wanted:
-            cell["id"] = ids.get(_grade_id(cell)) or cell.id
+            wanted = wanted_cells(gradebook.find_notebook(about["notebook"], about["assignment"]), source)
         return rebuilt(nb, wanted), resources
+
+
+def submitted(data: bytes | None, name: str, notes: Iterable[str]) -> NotebookNode:
+    """Returns a notebook of what was handed in, with `notes` before its own; without cells where nothing was."""
+    notebook = new_notebook() if data is None else notebook_from(data, name)
+    notebook.metadata[NOTES] = [*notes, *notebook.metadata.get(NOTES, [])]
+    return notebook
 
 
 def rebuilt(nb: NotebookNode, wanted: list[NotebookNode]) -> NotebookNode:
@@ -378,12 +380,17 @@ def _source_notebook(step: NbGraderPreprocessor, assignment: str, notebook: str)
         raise CourseError(f"{path} is missing, so nothing can be graded: put the source notebook back.") from error
 
 
-def _wanted_cells(gradebook: Any, notebook: str, assignment: str) -> list[NotebookNode]:
-    """Returns the cells that nbgrader recorded when the release was made."""
-    book = gradebook.find_notebook(notebook, assignment)
+def wanted_cells(book: Any, source: NotebookNode) -> list[NotebookNode]:
+    """Returns the cells that nbgrader's `book` recorded when the release was made, as they stand in `source`."""
     graded = {cell.name: cell for cell in book.grade_cells}
     solutions = {cell.name for cell in book.solution_cells}
-    return [_from_database(cell, graded.get(cell.name), cell.name in solutions) for cell in book.source_cells]
+    wanted = [_from_database(cell, graded.get(cell.name), cell.name in solutions) for cell in book.source_cells]
+    ids = {_grade_id(cell): cell.get("id", "") for cell in source.cells if _grade_id(cell)}
+    order = {name: index for index, name in enumerate(ids)}
+    wanted.sort(key=lambda cell: order.get(_grade_id(cell), len(order)))  # the gradebook's tables have no order
+    for cell in wanted:
+        cell["id"] = ids.get(_grade_id(cell)) or cell.id
+    return wanted
 
 
 def _from_database(cell: Any, graded: Any, solution: bool) -> NotebookNode:

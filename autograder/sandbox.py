@@ -73,12 +73,13 @@ class Sandbox:
     def __init__(
         self,
         limits: Limits,
-        files: Mapping[str, Path] | None = None,
+        files: Mapping[str, Path | bytes] | None = None,
         hidden: Sequence[Path] = (),
         unsafe: bool = False,
         template: Template | None = None,
     ) -> None:
-        """Starts the program inside. `files` are copied to the working folder; `hidden` must not be seen.
+        """Starts the program inside. `files`, or their contents, are put into the working folder; `hidden` must not
+        be seen.
 
         With `unsafe` the program runs with the grader's own rights, in a temporary folder and under some limits;
         with a `template`, which has imported everything already, it is forked from that one.
@@ -137,7 +138,7 @@ class Sandbox:
         self.kill()
         self._cleanup.close()
 
-    def _start_warm(self, template: Template, files: Mapping[str, Path], hidden: Sequence[Path]) -> None:
+    def _start_warm(self, template: Template, files: Mapping[str, Path | bytes], hidden: Sequence[Path]) -> None:
         """Builds the walls around a program that does nothing, and has the template's child enter them."""
         self.keeper, keeper = self._pair()
         self.notebook, notebook = self._pair()
@@ -153,7 +154,7 @@ class Sandbox:
         for end in (keeper, notebook):
             end.close()
 
-    def _hold(self, files: Mapping[str, Path], hidden: Sequence[Path]) -> int:
+    def _hold(self, files: Mapping[str, Path | bytes], hidden: Sequence[Path]) -> int:
         """Starts bubblewrap with a program that does nothing; returns a descriptor of a process within the walls."""
         ours, theirs = socket.socketpair()
         self._cleanup.callback(ours.close)
@@ -170,7 +171,7 @@ class Sandbox:
             except (OSError, ValueError, KeyError) as error:
                 raise CourseError(f"The walls of the sandbox were not built in time ({error}).") from error
 
-    def _start(self, files: Mapping[str, Path], hidden: Sequence[Path], unsafe: bool) -> None:
+    def _start(self, files: Mapping[str, Path | bytes], hidden: Sequence[Path], unsafe: bool) -> None:
         self.keeper, keeper = self._pair()
         self.notebook, notebook = self._pair()
         self.output, output = os.pipe()
@@ -217,13 +218,11 @@ class Sandbox:
         return ours, theirs
 
     def _walls(
-        self, files: Mapping[str, Path], hidden: Sequence[Path], program: list[str], more: Sequence[str] = ()
+        self, files: Mapping[str, Path | bytes], hidden: Sequence[Path], program: list[str], more: Sequence[str] = ()
     ) -> tuple[list[str], list[int]]:
         """Returns bwrap's command, and the file descriptors that it reads its arguments and files from."""
         stack = self._cleanup
-        copied = {
-            f"{WORK}/{name}": stack.enter_context(_closing(os.open(path, os.O_RDONLY))) for name, path in files.items()
-        }
+        copied = {f"{WORK}/{name}": stack.enter_context(_closing(_opened(file))) for name, file in files.items()}
         filtered = seccomp.program()
         calls = None if filtered is None else stack.enter_context(_closing(_file_of(filtered)))
         users = stack.enter_context(_closing(_file_of(USERS.format(uid=_user(), home=HOME).encode())))
@@ -426,14 +425,18 @@ def _user() -> int:
     return FIRST_USER + os.getpid() % USER_IDS if os.geteuid() == 0 else os.getuid()
 
 
-def _unprotected(folder: Path, files: Mapping[str, Path]) -> tuple[dict[str, str], str]:
+def _unprotected(folder: Path, files: Mapping[str, Path | bytes]) -> tuple[dict[str, str], str]:
     """Returns environment and working folder of a process without walls."""
     work = folder / "work"
     work.mkdir()
-    for name, path in files.items():
-        shutil.copyfile(path, work / name)
+    for name, file in files.items():
+        (work / name).write_bytes(file if isinstance(file, bytes) else file.read_bytes())
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", DIRECTORY_VARIABLE)}
     return {**kept, **_always()}, str(work)
+
+
+def _opened(file: Path | bytes) -> int:
+    return _file_of(file) if isinstance(file, bytes) else os.open(file, os.O_RDONLY)
 
 
 def _file_of(content: bytes) -> int:
