@@ -69,17 +69,28 @@ def _parser() -> argparse.ArgumentParser:
         "grade",
         help="grade the submissions of a module in a sandbox",
         description="Grades what lies in submitted/ as `nbgrader autograde` and the formgrader's button do: each "
-        "notebook in a sandbox of its own, judged on fresh draws. What is graded already stays as it is.",
+        "notebook in a sandbox of its own, judged on fresh draws, on all cores. A run that was stopped goes on where "
+        "it was; what did not change since the last run stays as it is.",
     )
     grade.add_argument("module", help="the module, such as m1_neural_networks")
     grade.add_argument("--student", action="append", metavar="ID", help="only this student; may be repeated")
-    grade.add_argument("--regrade", action="store_true", help="grade again what is graded already")
+    grade.add_argument("--sheet", action="append", metavar="NAME", help="only this sheet, such as 02_backprop")
+    grade.add_argument("--regrade", action="store_true", help="run everything again, on fresh draws")
+    grade.add_argument("--jobs", type=_count, metavar="N", help="notebooks at a time (default: one for each core)")
+    grade.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    grade.add_argument("--json", action="store_true", help="print what was done as JSON")
     grade.add_argument("--seed", type=int, metavar="N", help="draw as an earlier grading did, to repeat it")
+    grade.add_argument("--cold", action="store_true", help="have every notebook import its packages itself")
     grade.add_argument(
         "--unsafe",
         action="store_true",
         help="run without a sandbox, with your own rights: only for work that you trust",
     )
+    cluster = grade.add_argument_group("on a Dask cluster (docs/cluster.md)")
+    cluster.add_argument("--scheduler", default="", metavar="tls://HOST:PORT", help="have its workers grade")
+    cluster.add_argument("--tls-ca-file", default="", metavar="FILE", help="the certificate that all trust")
+    cluster.add_argument("--tls-cert", default="", metavar="FILE", help="your own certificate")
+    cluster.add_argument("--tls-key", default="", metavar="FILE", help="the key of your certificate")
     grade.set_defaults(run=_grade)
 
     gradebook = commands.add_parser(
@@ -101,6 +112,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number of jobs"  # in argparse's message
+
+
 def _build(options: argparse.Namespace) -> int:
     from autograder import authoring
 
@@ -117,23 +138,27 @@ def _grade(options: argparse.Namespace) -> int:
     from autograder import grading
     from autograder.course import find_course
 
-    how = grading.How(options.regrade, options.seed, options.unsafe)
-    return grading.grade(find_course().root, options.module, options.student or [], how)
+    how = grading.How(
+        students=options.student or (),
+        sheets=options.sheet or (),
+        regrade=options.regrade,
+        seed=options.seed,
+        unsafe=options.unsafe,
+        workers=options.jobs or len(os.sched_getaffinity(0)),
+        cold=options.cold,
+        dry_run=options.dry_run,
+        as_json=options.json,
+        scheduler=options.scheduler,
+        tls=(options.tls_ca_file, options.tls_cert, options.tls_key),
+    )
+    return grading.grade(find_course().root, options.module, how)
 
 
 def _gradebook(options: argparse.Namespace) -> int:
-    from sqlalchemy.exc import SQLAlchemyError
-
     from autograder import gradebook
     from autograder.course import find_course
 
-    root = find_course().root
-    try:
-        grades = gradebook.read(root, options.module)
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise CourseError(f"{root / 'gradebook.db'} is not a gradebook: {reason}.") from error
-    gradebook.show(grades)
+    gradebook.show(gradebook.read(find_course().root, options.module))
     return 0
 
 

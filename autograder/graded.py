@@ -27,12 +27,12 @@ from autograder.errors import CourseError
 from autograder.jobs import Job
 from autograder.judging import Keys
 from autograder.notebooks import HIDDEN, task_of
-from autograder.rebuilding import rebuilt, submitted
+from autograder.rebuilding import NOTES, rebuilt, submitted
 from autograder.report import MIME, Report
 from autograder.results import FOLDER, Result, Results
 from autograder.sandbox import MB, Limits, Sandbox
 from autograder.session import Session, Shown
-from autograder.template import Template
+from autograder.template import Connection
 
 RECORD = "autograder"  # the key of a graded notebook's metadata that says how it was graded
 JOB = "_autograder_job"  # where the exporter that read a submission leaves its job, on their common owner
@@ -81,7 +81,7 @@ class Judged(NbGraderPreprocessor):
         run = owner_of(self)  # the converter: one for each command, and for each press of formgrader's button
         return int(vars(run).setdefault("_autograder_seed", judging.fresh_seed()))
 
-    def _template(self, owner: Any) -> Template | None:
+    def _template(self, owner: Any) -> Connection | None:
         """Returns a process with everything imported where many notebooks are graded, None where it is not worth it."""
         if self.unsafe or len(owner.assignments) <= FEW:
             return None
@@ -92,7 +92,7 @@ class Judged(NbGraderPreprocessor):
             return None
 
 
-def run(job: Job, seed: int, hidden: Sequence[Path], forked: Template | None = None) -> Result:
+def run(job: Job, seed: int, hidden: Sequence[Path], forked: Connection | None = None) -> Result:
     """Runs a job in a sandbox that does not show `hidden`, and returns its result.
 
     Raises CourseError where nobody can be graded: no sandbox, or checks that are not this grader's.
@@ -110,6 +110,7 @@ def run(job: Job, seed: int, hidden: Sequence[Path], forked: Template | None = N
         sandbox=not job.kit.unsafe,
         seconds=round(time.monotonic() - started, 3),
         ended=_ended(nb),
+        notes=_notes(nb),
         warm=bool(forked),
     )
 
@@ -211,6 +212,12 @@ def _ended(nb: NotebookNode) -> tuple[str, ...]:
     """Returns why cells were ended early, each reason once."""
     outputs = [output for cell in nb.cells for output in cell.get("outputs", ())]
     return tuple(dict.fromkeys(output["evalue"] for output in outputs if output.get("ename") == STOPPED))
+
+
+def _notes(nb: NotebookNode) -> tuple[str, ...]:
+    """Returns what the first cell tells the student of what had to be mended."""
+    told = [cell.source for cell in nb.cells[:1] if cell.metadata.get(NOTES)]
+    return tuple(line[2:] for text in told for line in text.splitlines() if line.startswith("- "))
 
 
 def _verdict(judgment: Judgment) -> NotebookNode:

@@ -15,6 +15,7 @@ import importlib
 import io
 import os
 import random
+import selectors
 import signal
 import socket
 import sys
@@ -33,6 +34,8 @@ PACKAGES = (
 FONTS = "MPLCONFIGDIR"
 DESCRIPTORS = 4  # of an order: the process whose walls to enter, the keeper's socket, the notebook's, the output
 
+DESCRIPTORS_AT_MOST = 2**16
+
 # linux/sched.h, linux/prctl.h, linux/capability.h, linux/seccomp.h, asm-generic/mman-common.h
 NEW_MOUNTS, NEW_CGROUP, NEW_UTS, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = (
     *(0x00020000, 0x02000000, 0x04000000),
@@ -47,11 +50,14 @@ COLLAPSE = 25  # MADV_COLLAPSE
 
 
 def main(arguments: list[str]) -> None:
-    """Serves as a template: arguments are the socket for orders, and the folder of matplotlib's list of fonts."""
-    orders = socket.socket(fileno=int(arguments[0]))
+    """Serves as a template until its owner is gone.
+
+    The arguments are a socket that the owner holds the other end of, a socket to listen at, and a folder to write to.
+    """
+    owner, listener = (socket.socket(fileno=int(number)) for number in arguments[:2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     home = os.environ["HOME"]
-    os.environ.update({FONTS: arguments[1], "HOME": arguments[1]})  # packages may write there while they are imported
+    os.environ.update({FONTS: arguments[2], "HOME": arguments[2]})  # packages may write there while they are imported
     _import()
     _rehearse()
     del os.environ[FONTS]
@@ -59,10 +65,28 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     gc.freeze()
     _use_huge_pages()
-    with contextlib.suppress(EOFError):
-        wire.send(orders.fileno(), {"problem": _problem()})
-        while True:
-            _obey(orders)
+    with contextlib.suppress(OSError):
+        wire.send(owner.fileno(), {"problem": _problem()})
+        _serve(owner, listener)
+
+
+def _serve(owner: socket.socket, listener: socket.socket) -> None:
+    selector = selectors.DefaultSelector()
+    selector.register(owner, selectors.EVENT_READ)
+    selector.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            end: Any = key.fileobj
+            if end is owner:
+                return
+            if end is listener:
+                selector.register(listener.accept()[0], selectors.EVENT_READ)
+                continue
+            try:
+                _obey(end)
+            except (EOFError, OSError, wire.BadFrame):
+                selector.unregister(end)
+                end.close()
 
 
 def _import() -> None:
@@ -118,13 +142,12 @@ def _doorkeeper(orders: socket.socket, fds: list[int], order: Any) -> None:
         _enter(fds[0], SPACES | (0 if order["user"] else NEW_USER))
         inside = os.fork()
         if not inside:
-            orders.close()
             confined.leave(lambda: _inside(fds, order))
     except OSError as error:
         wire.send(orders.fileno(), {"failed": str(error)})
         return
     wire.send(orders.fileno(), {"inside": inside})
-    os.closerange(0, max(orders.fileno(), *fds) + 1)  # the sockets end with the last process that holds them
+    os.closerange(0, DESCRIPTORS_AT_MOST)  # the sockets end with the last process that holds them
     os.waitpid(inside, 0)
 
 

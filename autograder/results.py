@@ -27,6 +27,7 @@ class Result:
     sandbox: bool = True
     seconds: float = 0.0
     ended: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # to the student, of what had to be mended
     warm: bool = False
     cold_because: str = ""  # why it was not started warm, although it was to be
 
@@ -39,7 +40,7 @@ def unpacked(data: bytes) -> Result:
     """Returns the result in bytes that `packed` made. Raises ValueError for other bytes."""
     try:
         said = json.loads(zlib.decompress(data))
-        return Result(**{**said, "ended": tuple(said["ended"])})
+        return Result(**{**said, "ended": tuple(said["ended"]), "notes": tuple(said["notes"])})
     except (zlib.error, TypeError, KeyError) as error:
         raise ValueError("these bytes are no result") from error
 

@@ -31,7 +31,7 @@ import psutil
 from autograder import data, seccomp
 from autograder.data import DIRECTORY_VARIABLE
 from autograder.errors import CourseError
-from autograder.template import Template
+from autograder.template import Connection
 
 MB = 2**20
 HOME = "/home/student"
@@ -76,7 +76,7 @@ class Sandbox:
         files: Mapping[str, Path | bytes] | None = None,
         hidden: Sequence[Path] = (),
         unsafe: bool = False,
-        template: Template | None = None,
+        template: Connection | None = None,
     ) -> None:
         """Starts the program inside. `files`, or their contents, are put into the working folder; `hidden` must not
         be seen.
@@ -138,7 +138,7 @@ class Sandbox:
         self.kill()
         self._cleanup.close()
 
-    def _start_warm(self, template: Template, files: Mapping[str, Path | bytes], hidden: Sequence[Path]) -> None:
+    def _start_warm(self, template: Connection, files: Mapping[str, Path | bytes], hidden: Sequence[Path]) -> None:
         """Builds the walls around a program that does nothing, and has the template's child enter them."""
         self.keeper, keeper = self._pair()
         self.notebook, notebook = self._pair()
