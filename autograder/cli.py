@@ -1,4 +1,4 @@
-"""The command `autograder`: build, check, grade, gradebook and demo."""
+"""The command `autograder`: build, check, grade, gradebook, report and demo."""
 
 import argparse
 import os
@@ -101,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     gradebook.add_argument("module", help="the module, such as m1_neural_networks")
     gradebook.set_defaults(run=_gradebook)
 
+    report = commands.add_parser(
+        "report",
+        help="write a report on a class: scores, tasks, misconceptions, who needs help",
+        description="Writes one page of HTML, which needs no network, and the same numbers as JSON, from the gradebook "
+        "and the stored verdicts.",
+    )
+    report.add_argument("module", help="the module, such as m1_neural_networks")
+    report.add_argument("--into", type=Path, default=None, metavar="FOLDER", help="where to write (default: reports/)")
+    report.add_argument("--anonymous", action="store_true", help="leave out ids and notes, to show it in class")
+    report.set_defaults(run=_report)
+
     demo = commands.add_parser(
         "demo",
         help="grade a sample class from end to end",
@@ -160,6 +171,13 @@ def _gradebook(options: argparse.Namespace) -> int:
 
     gradebook.show(gradebook.read(find_course().root, options.module))
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from autograder import insights_page
+    from autograder.course import find_course
+
+    return insights_page.run(find_course().root, options.module, options.into, options.anonymous)
 
 
 def _demo(options: argparse.Namespace) -> int:

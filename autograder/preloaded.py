@@ -58,8 +58,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     home = os.environ["HOME"]
     os.environ.update({FONTS: arguments[2], "HOME": arguments[2]})  # packages may write there while they are imported
-    _import()
-    _rehearse()
+    prepare()
     del os.environ[FONTS]
     os.environ["HOME"] = home
     gc.collect()
@@ -89,14 +88,12 @@ def _serve(owner: socket.socket, listener: socket.socket) -> None:
                 end.close()
 
 
-def _import() -> None:
+def prepare() -> None:
+    """Imports the packages, and does once what is slow the first time: matplotlib reads its fonts when it draws."""
     for name in PACKAGES:
         with contextlib.suppress(ImportError):  # a course may do without
             importlib.import_module(name)
 
-
-def _rehearse() -> None:
-    """Does once what is slow the first time: matplotlib reads its fonts when it first draws."""
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         figure, ax = pyplot.subplots()
         ax.set_title("$x^2$")

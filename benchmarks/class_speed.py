@@ -1,0 +1,259 @@
+"""How fast a class is graded: nbgrader by itself, and this course cold, warm on one worker, and warm on all cores.
+
+All four grade the same submissions, made of a sheet's own right and wrong solutions, on a sheet that draws and trains
+much (`backprop`) and on a small torch sheet. The floor is what the cells take in a plain Python that has imported
+everything. Writes docs/speed.md and docs/speed.svg (`make bench`).
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import psutil
+from rich.console import Console
+
+from autograder import build, gradebook, sandbox
+from autograder.course import Course, SheetPlace
+from autograder.demo import SampleClass
+from benchmarks import meter
+from benchmarks.torch_course import write_course
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+ENDLESS = ("08", "09", "10", "11", "12")  # of the sample class: what ends early, or is made to cheat stock nbgrader
+CONFIG = """\
+from autograder.nbgrader_steps import configure
+
+c = get_config()
+c.CourseDirectory.course_id = "bench"
+configure(c)
+"""
+STOCK = "nbgrader autograde"
+COLD = "autograder grade --cold --jobs 1"
+WARM = "autograder grade --jobs 1"
+ALL = "autograder grade"
+AGAIN = "autograder grade, again"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of grading one class: what it took, and for how many notebooks."""
+
+    way: str
+    notebooks: int
+    taken: meter.Taken
+
+    @property
+    def per_minute(self) -> float:
+        return 60 * self.notebooks / self.taken.wall
+
+    @property
+    def cpu(self) -> float:
+        return self.taken.cpu / self.notebooks
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One class: the sheet, the floor in CPU seconds for each notebook, warm and cold, and the rows."""
+
+    sheet: str
+    floor: float
+    cold_floor: float
+    rows: list[Row]
+    same: bool  # scores of stock nbgrader and of all ways here
+
+    def row(self, way: str) -> Row:
+        return next(row for row in self.rows if row.way == way)
+
+    @property
+    def times_stock(self) -> float:
+        return self.row(ALL).per_minute / self.row(STOCK).per_minute
+
+
+class Bench:
+    """One class of `count` students on one sheet, in course folders below `root`."""
+
+    def __init__(self, place: SheetPlace, count: int, root: Path, console: Console) -> None:
+        self.place = place
+        self.root = root
+        self.count = count
+        self._console = console
+        self._notebooks = list(_class(place, count))
+
+    def measure(self) -> Measured:
+        """Grades the class in each way. Returns what it took."""
+        floor, cold_floor = self._floor(cold=False), self._floor(cold=True)
+        rows = [self._graded(STOCK, "", ["nbgrader", "autograde", self.place.module])]
+        for way in (COLD, WARM, ALL):
+            rows.append(self._graded(way, CONFIG, [*way.replace("grade", f"grade {self.place.module}", 1).split()]))
+        rows.append(self._run(AGAIN, self._folder(ALL), ["autograder", "grade", self.place.module]))
+        points = [self._points(self._folder(way)) for way in (STOCK, COLD, WARM, ALL)]
+        same = all(other == points[0] for other in points)
+        return Measured(self.place.name, floor, cold_floor, rows, same)
+
+    def _folder(self, way: str) -> Path:
+        return self.root / self.place.name / way.replace(" ", "_").replace("-", "")
+
+    def _graded(self, way: str, config: str, command: list[str]) -> Row:
+        folder = self._folder(way)
+        place = self.place
+        shutil.copytree(place.root / "source" / place.module, folder / "source" / place.module)
+        (folder / "modules").mkdir()
+        (folder / "nbgrader_config.py").write_text(config or "c = get_config()\n")
+        for number, text in enumerate(self._notebooks):
+            into = folder / "submitted" / f"student{number:04d}" / place.module
+            into.mkdir(parents=True)
+            (into / f"{place.notebook_name}.ipynb").write_text(text)
+        call = [*_program("nbgrader"), "generate_assignment", place.module]
+        subprocess.run(call, cwd=folder, env=_environment(), check=True, capture_output=True)
+        return self._run(way, folder, command)
+
+    def _run(self, way: str, folder: Path, command: Sequence[str]) -> Row:
+        self._console.print(f"{self.place.name}: {way} …", highlight=False)
+        call = [*_program(command[0]), *command[1:]]
+        taken = meter.measured(call, folder, _environment(), folder / "bench.log")
+        if taken.status:
+            raise SystemExit(f"{way} failed: read {folder / 'bench.log'}")
+        return Row(way, self.count, taken)
+
+    def _points(self, folder: Path) -> dict[str, dict[str, float | None]]:
+        return {row.student: row.points for row in gradebook.read(folder, self.place.module).rows}
+
+    def _floor(self, cold: bool) -> float:
+        """Returns the mean CPU seconds that the cells of a notebook take in a plain process."""
+        folder = self.root / self.place.name / f"floor{cold}"
+        shutil.copytree(self.place.root / "release" / self.place.module, folder)
+        seconds = []
+        for text in self._notebooks[:FLOOR_OF]:
+            path = folder / f"{self.place.notebook_name}.ipynb"
+            path.write_text(text)
+            call = [sys.executable, "-m", "benchmarks.plain_cells", *(["--cold"] if cold else []), str(path)]
+            done = subprocess.run(call, cwd=ROOT, env=_environment(), check=True, capture_output=True, text=True)
+            seconds.append(float(done.stdout.split()[-1]))
+        return sum(seconds) / len(seconds)
+
+
+FLOOR_OF = 7  # different notebooks that the floor is measured on
+
+
+def _class(place: SheetPlace, count: int) -> Iterable[str]:
+    """Yields `count` notebooks, no two alike: right ones, other styles, known mistakes, nothing solved, all raising."""
+    members = [m for m in SampleClass(place).members() if not m.student.startswith(ENDLESS)]
+    for number in range(count):
+        notebook = nbformat.reads(members[number % len(members)].file.decode(), as_version=4)
+        notebook.cells.append(nbformat.v4.new_markdown_cell(f"Handed in by student {number}.", id=f"by-{number}"))
+        yield nbformat.writes(notebook)
+
+
+def _program(name: str) -> list[str]:
+    return [sys.executable, "-m", "nbgrader" if name == "nbgrader" else "autograder.cli"]
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def table(classes: Sequence[Measured]) -> str:
+    """Returns the page of figures in Markdown."""
+    lines = [
+        "# How fast a class is graded",
+        "",
+        "<!-- Written by benchmarks/class_speed.py (make bench). -->",
+        "",
+        f"Measured on {_machine()}. Each way graded the same submissions: right solutions, other styles, known",
+        "mistakes, untouched sheets, and sheets in which everything raises. The time is that of the whole command.",
+        "",
+        "![Submissions a minute of each way, by sheet](speed.svg)",
+        "",
+    ]
+    for made in classes:
+        lines += [*_section(made), ""]
+    return "\n".join(lines)
+
+
+def _section(made: Measured) -> list[str]:
+    stock = made.row(STOCK)
+    head = f"## {made.sheet}, {stock.notebooks} submissions"
+    cells = f"The cells of a submission take {made.floor:.2f} s of CPU in a plain Python that has imported everything"
+    rows = [
+        f"| `{row.way}` | {row.per_minute:,.0f} | {row.per_minute / stock.per_minute:.1f} × | {row.cpu:.2f} |"
+        f" {row.taken.memory / 2**20:,.0f} |"
+        for row in made.rows
+    ]
+    scores = "All ways gave the same scores." if made.same else "**The scores differ between ways.**"
+    return [
+        head,
+        "",
+        f"{cells} (the floor), and {made.cold_floor:.2f} s with the imports. {scores}",
+        "",
+        "| command | submissions a minute | against stock | CPU seconds each | peak memory, MB |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *rows,
+    ]
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{cores} cores of {platform.machine()}, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def draw(classes: Sequence[Measured], path: Path) -> None:
+    """Draws submissions a minute by way and sheet."""
+    import matplotlib.pyplot as plt
+
+    from autograder import figures
+
+    figures.use_style()
+    ways = (STOCK, COLD, WARM, ALL)
+    fig, axes = plt.subplots(1, len(classes), figsize=(9, 2.6), layout="constrained")
+    for ax, made in zip(axes, classes, strict=True):
+        speeds = [made.row(way).per_minute for way in ways]
+        bars = ax.barh(range(len(ways)), speeds, color=["0.6", "C0", "C0", "C1"])
+        ax.bar_label(bars, [f"{speed:,.0f}" for speed in speeds], padding=3)
+        ax.set(title=made.sheet, xlabel="submissions a minute", yticks=range(len(ways)), xlim=(0, 1.2 * max(speeds)))
+        ax.set_yticklabels(ways if ax is axes[0] else [""] * len(ways))
+        ax.invert_yaxis()
+    said = "; ".join(
+        f"{made.sheet}: " + ", ".join(f"{way} {made.row(way).per_minute:.0f}" for way in ways) for made in classes
+    )
+    path.write_text(figures.svg(fig, f"Submissions graded a minute. {said}."))
+
+
+def main() -> None:
+    """Measures both classes, writes the page and its picture, and prints the page."""
+    parser = argparse.ArgumentParser(description="Measure how fast a class is graded, and write docs/speed.md.")
+    parser.add_argument("--torch", type=int, default=100, metavar="N", help="submissions of the small torch sheet")
+    parser.add_argument("--backprop", type=int, default=12, metavar="N", help="submissions of backprop")
+    options = parser.parse_args()
+    if reason := meter.problem() or sandbox.problem():
+        raise SystemExit(f"Nothing was measured, because {reason}.")
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as name:
+        small = write_course(Path(name) / "course")
+        places = [(small, "line", options.torch), (ROOT, "backprop", options.backprop)]
+        classes = []
+        for root, sheet, count in places:
+            place = Course(root).find(sheet)
+            assert isinstance(place, SheetPlace)
+            if root is small:
+                build.build_sheet(place)
+            classes.append(Bench(place, count, Path(name), console).measure())
+    (DOCS / "speed.md").write_text(table(classes))
+    draw(classes, DOCS / "speed.svg")
+    print(table(classes))
+    print(json.dumps({made.sheet: made.times_stock for made in classes}))
+
+
+if __name__ == "__main__":
+    main()
