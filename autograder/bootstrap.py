@@ -92,6 +92,14 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, (*names, *places))), None)
 
 
+def find_postgres() -> Path | None:
+    """Returns the folder with the programs of a Postgres server, which Debian keeps away from PATH, or None."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    found = Path(on_path).resolve() if on_path else next(reversed(installed), None)
+    return found.parent if found else None
+
+
 # to add one, add a line: setup then installs it where it may, and otherwise says what is missing
 SYSTEM = (
     SystemPackage(
@@ -101,6 +109,7 @@ SYSTEM = (
         "submissions can be graded only with --unsafe",
     ),
     SystemPackage("chromium", lambda: bool(find_browser()), frozenset({"test"}), "the browser tests are skipped"),
+    SystemPackage("postgresql", lambda: bool(find_postgres()), frozenset({"test"}), "the Postgres tests are skipped"),
 )
 
 

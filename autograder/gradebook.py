@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from autograder import databases
 from autograder.errors import CourseError
 from autograder.notebooks import task_of
 from autograder.report import MIME
@@ -49,26 +50,37 @@ class Grades:
         return 100.0 * earned / self.automatic_maximum if self.automatic_maximum else 0.0
 
 
+def database(root: Path) -> str:
+    """Returns the url of the gradebook, as the course's nbgrader_config.py and nbgrader's defaults have it.
+
+    Raises CourseError where that file cannot be run. The url may hold a password: `databases.name_of` hides it.
+    """
+    from nbgrader.coursedir import CourseDirectory
+    from traitlets.config.loader import Config, PyFileConfigLoader
+
+    config = Config()
+    file = root / "nbgrader_config.py"
+    if file.is_file():  # a course without one is graded by nbgrader's defaults
+        try:
+            config = PyFileConfigLoader(file.name, path=str(root)).load_config()
+        except Exception as error:
+            raise CourseError(f"{file} cannot be run ({type(error).__name__}: {error}): mend it.") from error
+    return str(CourseDirectory(config=config, root=str(root)).db_url)
+
+
 def read(root: Path, module: str) -> Grades:
-    """Returns the grades of `module`. Raises CourseError where there is no gradebook or no such module in it."""
+    """Returns the grades of `module`.
+
+    Raises CourseError where there is no gradebook, where it cannot be read, and where no such module is in it.
+    """
     from nbgrader.api import Gradebook, MissingEntry
 
-    database = root / "gradebook.db"
-    if not database.is_file():
-        raise CourseError(
-            f"{database} does not exist: run nbgrader generate_assignment {module}, then nbgrader autograde."
-        )
+    url = database(root)
+    _refuse_missing(url, module)
     try:
-        with Gradebook(f"sqlite:///{database}") as gradebook:
-            assignment = gradebook.find_assignment(module)
-            order = _order(root, assignment)
-            by_hand = {
-                cell.name for book in assignment.notebooks for cell in book.grade_cells if cell.cell_type != "code"
-            }
-            cells = {cell.name: cell.max_score for book in assignment.notebooks for cell in book.grade_cells}
-            names = sorted(cells, key=lambda name: order.get(name, len(order)))
-            rows = [_row(root, module, submission, names) for submission in assignment.submissions]
-            return Grades({task_of(n): cells[n] for n in names}, by_hand, sorted(rows, key=lambda row: row.student))
+        # without the name of a course, nbgrader does not write one into the gradebook when it opens it
+        with databases.explained(url), Gradebook(url, "") as gradebook:
+            return _grades(root, module, gradebook)
     except MissingEntry as error:
         raise CourseError(
             f"The gradebook has no module {module}: run nbgrader generate_assignment {module}."
@@ -100,6 +112,26 @@ def _table(grades: Grades) -> Table:
         points = ["·" if row.points[task] is None else f"{row.points[task]:g}" for task in grades.maximum]
         made.add_row(row.student, *points, f"{grades.percent(row):.0f} %")
     return made
+
+
+def _refuse_missing(url: str, module: str) -> None:
+    mend = f"run nbgrader generate_assignment {module}, then nbgrader autograde"
+    files = databases.files_of(url)
+    if files and not files[0].is_file():
+        raise CourseError(f"{files[0]} does not exist: {mend}.")
+    with databases.explained(url):
+        if not databases.holds_gradebook(url):
+            raise CourseError(f"{databases.name_of(url)} holds no gradebook: {mend}.")
+
+
+def _grades(root: Path, module: str, gradebook: Any) -> Grades:
+    assignment = gradebook.find_assignment(module)
+    order = _order(root, assignment)
+    by_hand = {cell.name for book in assignment.notebooks for cell in book.grade_cells if cell.cell_type != "code"}
+    cells = {cell.name: cell.max_score for book in assignment.notebooks for cell in book.grade_cells}
+    names = sorted(cells, key=lambda name: order.get(name, len(order)))
+    rows = [_row(root, module, submission, names) for submission in assignment.submissions]
+    return Grades({task_of(n): cells[n] for n in names}, by_hand, sorted(rows, key=lambda row: row.student))
 
 
 def _order(root: Path, assignment: Any) -> dict[str, int]:

@@ -94,7 +94,7 @@ class Bench:
         floor, cold_floor = self._floor(cold=False), self._floor(cold=True)
         rows = [self._graded(STOCK, "", ["nbgrader", "autograde", self.place.module])]
         for way in (COLD, WARM, ALL):
-            rows.append(self._graded(way, CONFIG, [*way.replace("grade", f"grade {self.place.module}", 1).split()]))
+            rows.append(self._graded(way, CONFIG, [*way.split(), self.place.module]))
         rows.append(self._run(AGAIN, self._folder(ALL), ["autograder", "grade", self.place.module]))
         points = [self._points(self._folder(way)) for way in (STOCK, COLD, WARM, ALL)]
         same = all(other == points[0] for other in points)
