@@ -33,7 +33,7 @@ from rich.progress import (
 from rich.text import Text
 from sqlalchemy.exc import SAWarning
 
-from autograder import judging, pools, sandbox, worker
+from autograder import databases, judging, pools, sandbox, worker
 from autograder.errors import CourseError
 from autograder.graded import Judged, secret_places
 from autograder.intake import HandedIn, take_in, timestamp
@@ -91,8 +91,12 @@ def grade(root: Path, module: str, how: How) -> int:
     if refusal:
         raise CourseError(refusal)
     console = Console(stderr=True)
-    with warnings.catch_warnings(), contextlib.closing(Class(root, module, how)) as made:
+    api = _api(root)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(databases.explained(str(api.coursedir.db_url)))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", SAWarning)  # nbgrader's use of SQLAlchemy, which is not ours to mend
+        made = stack.enter_context(contextlib.closing(Class(api, root, module, how)))
         items = _planned(made, console)
         if not how.dry_run:
             Run(made, items, console).go()
@@ -103,20 +107,25 @@ def grade(root: Path, module: str, how: How) -> int:
 class Class:
     """Everybody who handed in a module, and how it is graded."""
 
-    def __init__(self, root: Path, module: str, how: How) -> None:
-        self.root, self.module, self.how = root, module, how
-        self.api = _api(root)
+    def __init__(self, api: Any, root: Path, module: str, how: How) -> None:
+        self.api, self.root, self.module, self.how = api, root, module, how
         self.course = self.api.coursedir
         self.results = Results(root)
         self.recorder = Recorder(self.api, module)
         self._kits = self._read_kits()
-        self.sheets = self._chosen("sheet", how.sheets, list(self._kits))
+        unknown = [sheet for sheet in how.sheets if sheet not in self._kits]
+        if unknown:
+            raise CourseError(f"{unknown[0]} is no sheet of {module}: choose among {_listed(list(self._kits))}.")
+        self.sheets = list(how.sheets) or list(self._kits)
         there = sorted(self.api.get_submitted_students(module))
         if not there:
             raise CourseError(
                 f"Nobody has handed in {module}: put notebooks into {root}/submitted/<student>/{module}/."
             )
-        self.students = self._chosen("student", how.students, there)
+        unknown = [student for student in how.students if student not in there]
+        if unknown:
+            raise CourseError(f"{unknown[0]} has not handed in {module}: choose among {_listed(there)}.")
+        self.students = list(how.students) or there
 
     def close(self) -> None:
         self.recorder.close()
@@ -162,12 +171,9 @@ class Class:
         unsafe = self.how.unsafe or judged.unsafe
         return {book.name: read_kit(book, self.source / f"{book.name}.ipynb", judged.limits, unsafe) for book in books}
 
-    def _chosen(self, kind: str, wanted: Sequence[str], there: list[str]) -> list[str]:
-        unknown = [name for name in wanted if name not in there]
-        if unknown:
-            known = ", ".join(there[:SHOWN]) + (" …" if len(there) > SHOWN else "")
-            raise CourseError(f"{unknown[0]} is no {kind} of {self.module}: choose among {known}.")
-        return list(wanted) or there
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
 
 
 def _planned(made: Class, console: Console) -> list[Item]:
@@ -252,8 +258,8 @@ class Run:
             return Cluster(how.scheduler, *how.tls)
         workers = max(1, min(how.workers, len(self._by_key)))
         pool = Local(workers, warm=self._is_warm(workers))
-        if pool.cold_because:
-            self._console.print(f"{pool.cold_because} Each notebook imports its packages itself.", style="yellow")
+        if problem := pool.problem():
+            self._console.print(f"{problem} Each notebook imports its packages itself.", style="yellow")
         return pool
 
     def _is_warm(self, workers: int) -> bool:
@@ -301,7 +307,11 @@ class Run:
         if results:
             beside = self._made.beside(self._made.handed_in(student))
             whole = len(results) == len(self._made.sheets) and not self._made.how.sheets
-            self._made.recorder.record(student, self._made.submitted(student), results, beside, whole)
+            try:
+                self._made.recorder.record(student, self._made.submitted(student), results, beside, whole)
+            except CourseError as error:
+                for item in items:
+                    item.problem = item.problem or str(error)
 
 
 def _typical(items: Iterable[Item]) -> dict[str, float]:

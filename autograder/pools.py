@@ -4,20 +4,41 @@
 An order that ends its worker twice is set aside, and the others go on.
 """
 
+import asyncio
 import contextlib
+import json
+import logging
 import multiprocessing
+import os
+import platform
+import re
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from itertools import islice
-from typing import Protocol
+from multiprocessing import forkserver
+from typing import Any, Protocol
 
 import psutil
 
-from autograder import template, worker
+from autograder import jobs, sandbox, template, worker
 from autograder.errors import CourseError
 
 AHEAD = 2  # orders for each worker: one that it does, and one that waits for it
 PRELOADED = ["autograder.worker", "torch"]  # by the process that worker processes are forked from
+CONNECTION = 10.0  # seconds that a scheduler may take to answer
+PATIENCE = 30.0  # seconds without any worker: where one has died, Dask starts it again in a few
+GLANCE = 1.0
+RESULT, FAILED, REFUSED = b"+", b"-", b"!"  # an answer begins with one of them; REFUSED: this worker grades nobody
+DASKS_LOGGERS = ("distributed", "distributed.client", "tornado.application")  # what went wrong, a sentence says
 
 Outcome = bytes | Exception
 
@@ -32,7 +53,10 @@ POISON = Poison("It ended every worker that it was given to, and was set aside."
 class Pool(Protocol):
     """Workers that can be had again after they were lost."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many orders are done at once."""
+        ...
 
     def open(self, size: int | None = None) -> Executor:
         """Returns an executor, of `size` workers where that can be chosen."""
@@ -47,20 +71,26 @@ class Local:
     """Worker processes of this machine, which share one template."""
 
     def __init__(self, size: int, warm: bool) -> None:
+        """Begins to start them; nothing is waited for."""
         self.size = size
-        self.cold_because = ""
-        self._template = None
+        self._template = template.start() if warm else None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
-        if warm:
-            try:
-                self._template = template.start()
-            except CourseError as error:
-                self.cold_because = str(error)
+        forkserver.ensure_running()
 
     def open(self, size: int | None = None) -> Executor:
         address = self._template.address if self._template else ""
         return ProcessPoolExecutor(size or self.size, self._context, worker.begin, (address,))
+
+    def problem(self) -> str:
+        """Waits for the template, and returns why notebooks are not started from it, "" where they are."""
+        try:
+            if self._template:
+                self._template.wait()
+            return ""
+        except CourseError as error:
+            self._template = None
+            return str(error)
 
     def close(self) -> None:
         """Ends the workers, also in the midst of an order: their sandboxes end with them."""
@@ -73,33 +103,181 @@ class Local:
 
 
 class Cluster:
-    """The workers of a Dask cluster, reached through its scheduler with TLS."""
+    """The workers of a Dask cluster, reached through its scheduler with TLS. Orders and answers are bytes.
+
+    What a worker leaves undone when it dies, Dask has another one do. When the cluster itself is lost, or a worker
+    can grade nobody, all that is under way fails as with a broken executor, and `open` says why.
+    """
 
     cold_because = ""
 
     def __init__(self, address: str, ca_file: str, cert: str, key: str) -> None:
-        """Raises CourseError where the scheduler cannot be reached, or not safely."""
+        """Raises CourseError where the scheduler cannot be reached, or not safely, or has no workers."""
+        self._address = address
+        self._client = _client(address, ca_file, cert, key)
+        self._problem = ""
+        self._under_way: set[Future[bytes]] = set()  # used by the client's thread alone
         try:
-            from distributed import Client
-            from distributed.security import Security
-        except ModuleNotFoundError as error:
-            raise CourseError("Dask is not installed: pip install 'autograder[cluster]'.") from error
-        if not address.startswith("tls://"):
-            raise CourseError(f"{address} is not encrypted: start the scheduler with TLS, and name it as tls://….")
-        if not (ca_file and cert and key):
-            raise CourseError("A cluster is reached with --tls-ca-file, --tls-cert and --tls-key, as its workers have.")
-        try:
-            security = Security(tls_ca_file=ca_file, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
-            self._client = Client(address, security=security, timeout=30)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise CourseError(f"The scheduler {address} cannot be reached ({error}).") from error
-        self.size = max(1, sum(self._client.nthreads().values()))
+            self._client.wait_for_workers(1, timeout=PATIENCE)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise CourseError(f"The scheduler {address} has no workers: start some, then run again.") from error
+            raise
+        self._client.loop.add_callback(self._watch)
+
+    @property
+    def size(self) -> int:
+        """The threads of all workers that are there now."""
+        return max(1, int(self._client.scheduler_info(n_workers=0).get("total_threads", 0)))
 
     def open(self, size: int | None = None) -> Executor:
-        return self._client.get_executor(pure=False)
+        """Returns an executor of all workers. Raises CourseError where the cluster was lost."""
+        if self._problem:
+            raise CourseError(self._problem)
+        return _Remote(self)
 
     def close(self) -> None:
-        self._client.close()
+        """Has Dask drop what waits. What a worker is doing ends by its own limits, and nobody takes its result."""
+        with contextlib.suppress(TimeoutError):  # of a scheduler that is gone
+            self._client.close()
+
+    def send(self, grade: Callable[[bytes], bytes], order: bytes) -> Future[bytes]:
+        """Returns the future result of an order. Raises CourseError for one that wants no sandbox."""
+        from distributed.client import ClosedClientError
+
+        if jobs.unpacked(order.partition(b"\n")[2]).kit.unsafe:
+            raise CourseError("The workers of a cluster grade in sandboxes only: leave out --unsafe.")
+        future: Future[bytes] = Future()
+        try:
+            task = self._client.submit(_answer, grade, order, pure=False)
+        except ClosedClientError as error:
+            raise self._lost("it does not answer any more") from error
+        self._client.loop.add_callback(self._follow, task, future)
+        return future
+
+    async def _follow(self, task: Any, future: Future[bytes]) -> None:
+        """Passes the outcome of Dask's task on, and has the cluster forget it."""
+        self._under_way.add(future)
+        try:
+            _settle(future, await self._outcome(task))
+        finally:
+            self._under_way.discard(future)
+            task.release()
+
+    async def _outcome(self, task: Any) -> Outcome:
+        from distributed.scheduler import KilledWorker
+
+        try:
+            answer = await task
+        except KilledWorker as error:
+            return BrokenExecutor(str(error))
+        except CancelledError:
+            return self._lost("it does not answer any more")
+        except Exception as error:
+            return self._lost(f"it cannot do what it is asked, {_reason(error)}")
+        kind, said = answer[:1], answer[1:]
+        if kind == REFUSED:
+            self._problem = self._problem or said.decode()
+            return BrokenExecutor(said.decode())
+        return bytes(said) if kind == RESULT else CourseError(said.decode())
+
+    async def _watch(self) -> None:
+        """Gives up when there were no workers for a while: Dask would wait for ever."""
+        seen = time.monotonic()
+        while True:
+            if self._client.scheduler_info().get("total_threads"):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > PATIENCE:
+                self._lost("it has no workers any more")
+            for future in self._under_way if self._problem else ():
+                _settle(future, BrokenExecutor(self._problem))
+            await asyncio.sleep(GLANCE)
+
+    def _lost(self, reason: str) -> BrokenExecutor:
+        self._problem = self._problem or f"The cluster {self._address} was lost ({reason}): what was done is kept."
+        return BrokenExecutor(self._problem)
+
+
+class _Remote(Executor):
+    """A cluster as an executor; there is nothing to shut down."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._cluster.send(fn, *args, **kwargs)
+
+
+def _client(address: str, ca_file: str, cert: str, key: str) -> Any:
+    """Returns Dask's client, which prints nothing. Raises CourseError where there can be none."""
+    try:
+        import dask
+        from distributed import Client
+        from distributed.security import Security
+    except ModuleNotFoundError as error:
+        raise CourseError("Dask is not installed: pip install 'autograder[cluster]'.") from error
+    _must_be_safe(address, ca_file, cert, key)
+    for name in DASKS_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})  # a submission may be large
+    security = Security(tls_ca_file=ca_file, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
+    try:
+        security.get_connection_args("client")
+    except OSError as error:
+        raise CourseError(
+            f"{ca_file}, {cert} and {key} are no certificates and key for a cluster ({_reason(error)})."
+        ) from error
+    # without `deserializers`, results may be pickles
+    options = {"timeout": CONNECTION, "deserializers": ["msgpack"], "direct_to_workers": False, "set_as_default": False}
+    try:
+        return Client(address, security=security, **options)
+    except OSError as error:
+        raise CourseError(
+            f"The scheduler {address} cannot be reached with these certificates ({_reason(error)})."
+        ) from error
+
+
+def _must_be_safe(address: str, ca_file: str, cert: str, key: str) -> None:
+    """Raises CourseError unless a scheduler with TLS is named, and files that can be read."""
+    if not address.startswith("tls://"):
+        raise CourseError(f"{address} is not encrypted: start the scheduler with TLS, and name it as tls://….")
+    if not re.fullmatch(r"tls://[^/]+:[0-9]+", address):
+        raise CourseError(f"{address} is no scheduler's address: name it as tls://HOST:PORT.")
+    if not (ca_file and cert and key):
+        raise CourseError("A cluster is reached with --tls-ca-file, --tls-cert and --tls-key, as its workers have.")
+    for file in (ca_file, cert, key):
+        if not os.access(file, os.R_OK):
+            raise CourseError(f"{file} cannot be read: name the file that the cluster was set up with.")
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of what caused an error."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said.splitlines()[0].rstrip(".")
+
+
+def _settle(future: Future[bytes], outcome: Outcome) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _answer(grade: Callable[[bytes], bytes], order: bytes) -> bytes:
+    """Returns, on a worker, the result of an order or a sentence that says why there is none."""
+    try:
+        return RESULT + grade(order)
+    except Exception as error:
+        sentence = str(error) or type(error).__name__
+        wanted = json.loads(order.partition(b"\n")[0])["engine"]
+        if wanted == jobs.engine() and not sandbox.problem():
+            return FAILED + sentence.encode()
+        return REFUSED + f"{platform.node()}, a worker of the cluster: {sentence}".encode()
 
 
 def outcomes(orders: Iterable[tuple[str, Callable[[], bytes]]], pool: Pool) -> Iterator[tuple[str, Outcome]]:
@@ -125,7 +303,7 @@ def _until_broken(
     lost: dict[str, bytes] = {}
     executor = pool.open()
     while not lost:
-        for key, make in islice(waiting, AHEAD * pool.size - len(under_way)):
+        for key, make in islice(waiting, max(0, AHEAD * pool.size - len(under_way))):
             order = make()
             try:
                 under_way[executor.submit(worker.grade, order)] = (key, order)
@@ -162,4 +340,4 @@ def _outcome(future: Future[bytes]) -> Outcome:
     try:
         return future.result()
     except Exception as error:
-        return POISON if type(error).__name__ == "KilledWorker" else error  # Dask's, after several attempts
+        return error

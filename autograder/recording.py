@@ -17,7 +17,15 @@ from typing import Any
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
-from nbgrader.api import Assignment, Grade, Gradebook, MissingEntry, SubmittedAssignment, SubmittedNotebook
+from nbgrader.api import (
+    Assignment,
+    Grade,
+    Gradebook,
+    InvalidEntry,
+    MissingEntry,
+    SubmittedAssignment,
+    SubmittedNotebook,
+)
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
@@ -58,7 +66,8 @@ class Recorder:
     def books(self) -> list[Any]:
         """Returns nbgrader's notebooks of the module. Raises CourseError where it was not released."""
         try:
-            return sorted(self._gradebook.find_assignment(self._module).notebooks, key=lambda book: str(book.name))
+            books = self._gradebook.find_assignment(self._module).notebooks
+            return sorted(books, key=lambda book: str(book.name))
         except MissingEntry as error:
             raise CourseError(
                 f"The gradebook has no module {self._module}: run nbgrader generate_assignment {self._module}."
@@ -82,9 +91,15 @@ class Recorder:
         beside: Mapping[str, bytes],
         whole: bool,
     ) -> None:
-        """Records the results of a student by sheet, and the files beside; `whole` says that there are no others."""
+        """Records the results of a student by sheet, and the files beside; `whole` says that there are no others.
+
+        Raises CourseError where the database or the disk does not take them.
+        """
         folder = Path(self._course.format_path(self._course.autograded_directory, student, self._module))
-        self._gradebook.update_or_create_student(student)
+        try:
+            self._gradebook.update_or_create_student(student)
+        except InvalidEntry as error:
+            raise CourseError(f"The gradebook does not take this name ({str(error).splitlines()[0]}).") from error
         when = {} if submitted is None else {"timestamp": submitted}
         submission = self._gradebook.update_or_create_submission(self._module, student, **when)
         contents: dict[Path, str | bytes] = {folder / name: content for name, content in beside.items()}
@@ -142,7 +157,9 @@ class Recorder:
             .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
             .filter(Assignment.name == self._module, Grade.auto_score.isnot(None))
         )
-        return {student for (student,) in query.distinct()}
+        found = {student for (student,) in query.distinct()}
+        self._gradebook.db.rollback()  # a server ends transactions that lie idle while notebooks run
+        return found
 
 
 def _remove_others(folder: Path, contents: Mapping[Path, object]) -> None:

@@ -30,7 +30,7 @@ class Template:
     """
 
     def __init__(self, environment: Mapping[str, str], fonts: Sequence[Path]) -> None:
-        """Starts it and waits until it can be forked. Raises CourseError where it cannot."""
+        """Starts it, and does not wait: `wait` does."""
         self._cleanup = contextlib.ExitStack()
         try:
             self._start(environment, fonts)
@@ -44,6 +44,19 @@ class Template:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def wait(self) -> "Template":
+        """Waits until it can be forked, and returns it. Raises CourseError, and ends it, where it cannot."""
+        try:
+            problem = _answer(self._held, READY).get("problem")
+        except (OSError, EOFError, wire.BadFrame) as error:
+            self._said.seek(0)
+            lines = self._said.read().decode("utf-8", "replace").splitlines() or [str(error)]
+            problem = lines[-1][:LINE]
+        if problem:
+            self.close()
+            raise CourseError(f"No process with all packages can be kept ready ({problem}).")
+        return self
+
     def close(self) -> None:
         """Ends it."""
         self._cleanup.close()
@@ -54,9 +67,9 @@ class Template:
         for path in fonts:
             shutil.copyfile(path, folder / path.name)
         self.address = str(folder / "orders")
-        ours, theirs = socket.socketpair()
-        self._cleanup.callback(ours.close)
-        said = self._cleanup.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+        self._held, theirs = socket.socketpair()
+        self._cleanup.callback(self._held.close)
+        said = self._said = self._cleanup.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
         with theirs, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)
             listener.listen()
@@ -72,14 +85,6 @@ class Template:
                 start_new_session=True,
             )
         self._cleanup.callback(self._end)
-        try:
-            problem = _answer(ours, READY).get("problem")
-        except (OSError, EOFError, wire.BadFrame) as error:
-            said.seek(0)
-            lines = said.read().decode("utf-8", "replace").splitlines() or [str(error)]
-            problem = lines[-1][:LINE]
-        if problem:
-            raise CourseError(f"No process with all packages can be kept ready ({problem}).")
 
     def _end(self) -> None:
         self.process.kill()
@@ -126,13 +131,13 @@ class Connection:
 @functools.cache
 def shared() -> Connection:
     """Returns a way to this process's own template, made the first time; it ends with this process."""
-    made = start()
+    made = start().wait()
     atexit.register(made.close)
     return Connection(made.address)
 
 
 def start() -> Template:
-    """Returns a new template for sandboxes. Raises CourseError where none can be had."""
+    """Returns a new template for sandboxes, which is not ready yet."""
     from autograder import sandbox
 
     return Template(sandbox.environment(), sandbox.font_lists())
