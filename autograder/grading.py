@@ -340,7 +340,7 @@ def _tell(module: str, how: How, items: Sequence[Item], seconds: float, console:
                 console.print(f"{item.student}: {item.sheet}: {text}", style=style, highlight=False, soft_wrap=True)
     verb = "would be run" if how.dry_run else "run"
     parts = [f"{counts[NEW]} {verb}", f"{counts[KEPT]} from kept results", f"{counts[UNCHANGED]} unchanged"]
-    failures = f", {len(failed)} failed" if failed else ""
+    failures = f", {len(failed)} not graded" if failed else ""
     console.print(f"{module}: {len(items)} notebooks: {', '.join(parts)}{failures}.", highlight=False, soft_wrap=True)
 
 
@@ -391,4 +391,4 @@ def _progress(console: Console) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[failed]}", style="red"),
     )
-    return Progress(*columns, console=console, transient=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

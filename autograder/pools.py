@@ -33,6 +33,7 @@ from autograder import jobs, sandbox, template, worker
 from autograder.errors import CourseError
 
 AHEAD = 2  # orders for each worker: one that it does, and one that waits for it
+FORKSERVER = "multiprocessing.forkserver"  # in the command line of the process that workers are forked from
 PRELOADED = ["autograder.worker", "torch"]  # by the process that worker processes are forked from
 CONNECTION = 10.0  # seconds that a scheduler may take to answer
 PATIENCE = 30.0  # seconds without any worker: where one has died, Dask starts it again in a few
@@ -94,10 +95,11 @@ class Local:
 
     def close(self) -> None:
         """Ends the workers, also in the midst of an order: their sandboxes end with them."""
-        for process in psutil.Process().children(recursive=True):
+        for server in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                if any("multiprocessing" in word for word in process.cmdline()):
-                    process.kill()
+                if any(FORKSERVER in word for word in server.cmdline()):
+                    for process in server.children():
+                        process.kill()
         if self._template:
             self._template.close()
 
