@@ -193,11 +193,13 @@ def _planned(made: Class, console: Console) -> list[Item]:
 
 
 def _state(job: Job, record: Record | None, made: Class) -> str:
-    if made.how.regrade or made.how.seed is not None:
+    if made.how.regrade:
         return NEW
-    if record and record.key == job.key:
+    seed = made.how.seed
+    if record and record.key == job.key and seed in (None, record.seed):
         return UNCHANGED
-    return KEPT if job.key in made.results else NEW
+    kept = job.key in made.results if seed is None else made.results.seed(job.key) == seed
+    return KEPT if kept else NEW
 
 
 class Run:

@@ -39,9 +39,10 @@ from autograder.results import FOLDER, Result
 
 @dataclass(frozen=True)
 class Record:
-    """One recorded notebook: the key of its job, its file's size and time, and the seconds that grading it took."""
+    """One recorded notebook: its job's key, the seed, its file's size and time, the seconds that grading it took."""
 
     key: str
+    seed: int
     size: int
     changed: int
     seconds: float
@@ -136,7 +137,7 @@ class Recorder:
         kept = {} if len(results) == 0 else self.records(student)
         for sheet, result in results.items():
             about = (folder / f"{sheet}.ipynb").stat()
-            kept[sheet] = Record(result.key, about.st_size, about.st_mtime_ns, result.seconds)
+            kept[sheet] = Record(result.key, result.seed, about.st_size, about.st_mtime_ns, result.seconds)
         said = {sheet: asdict(record) for sheet, record in kept.items()}
         files.write(self._records / f"{student}.json", json.dumps(said))
 

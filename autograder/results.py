@@ -62,6 +62,11 @@ class Results:
             return found if found.key == key else None
         return None
 
+    def seed(self, key: str) -> int | None:
+        """Returns the seed of a job's result, None where there is none."""
+        found = self.get(key)
+        return found.seed if found else None
+
     def put(self, key: str, data: bytes) -> None:
         """Keeps a packed result. Raises CourseError where it cannot be written."""
         path = self._path(key)

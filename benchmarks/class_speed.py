@@ -87,7 +87,7 @@ class Bench:
         self.root = root
         self.count = count
         self._console = console
-        self._notebooks = list(_class(place, count))
+        self._notebooks = list(notebooks(place, count))
 
     def measure(self) -> Measured:
         """Grades the class in each way. Returns what it took."""
@@ -145,7 +145,7 @@ class Bench:
 FLOOR_OF = 7  # different notebooks that the floor is measured on
 
 
-def _class(place: SheetPlace, count: int) -> Iterable[str]:
+def notebooks(place: SheetPlace, count: int) -> Iterable[str]:
     """Yields `count` notebooks, no two alike: right ones, other styles, known mistakes, nothing solved, all raising."""
     members = [m for m in SampleClass(place).members() if not m.student.startswith(ENDLESS)]
     for number in range(count):
