@@ -23,6 +23,12 @@ from autograder.errors import CourseError
 from autograder.rebuilding import wanted_cells
 from autograder.sandbox import Limits
 
+ENGINE = (  # the modules that a worker runs: a change in one of them may change a result
+    *("bundle", "checking", "compare", "confined", "diagnosis", "errors", "figures", "files", "forbidden", "graded"),
+    *("jobs", "judging", "limits", "notebooks", "pages", "plain", "preloaded", "rebuilding", "report", "results"),
+    *("running", "sandbox", "seccomp", "session", "solutions", "source", "stock", "student", "tasks", "template"),
+    *("data", "sheets", "watching", "wire", "worker"),
+)
 PACKAGES = ("numpy", "torch", "matplotlib", "ipython", "scikit-learn")  # whose versions may change a result
 LEVEL = 1  # of compression: time matters more than space
 
@@ -89,8 +95,8 @@ def read_kit(book: Any, source: Path, limits: Limits, unsafe: bool) -> Kit:
 
 @functools.cache
 def engine() -> str:
-    """Returns a digest of the program that grades: this package, Python, and the packages that compute."""
-    own = sorted(Path(__file__).parent.glob("*.py"))
+    """Returns a digest of the program that grades: its modules, Python, and the packages that compute."""
+    own = [Path(__file__).with_name(f"{name}.py") for name in ENGINE]
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in own]
     return _digest([*parts, platform.python_version(), *map(_version, PACKAGES)])
 
