@@ -6,8 +6,6 @@ The folder in AUTOGRADER_SCREENSHOTS, where there is one, keeps a picture of eac
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from autograder.course import Course, SheetPlace
 from autograder.demo import CONFIG
 from tests.browser import LOADING, SIZE, Lab, Sheet, Validation, choose_theme, chromium, launch, menu, serving
+from tests.commands import nbgrader
 
 pytestmark = [
     pytest.mark.slow,
@@ -236,14 +235,12 @@ def graded(place: SheetPlace, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True)
         nbformat.write(notebook, folder / f"{place.notebook_name}.ipynb")
     for command in ("generate_assignment", "autograde"):
-        nbgrader(root, command, place.module)
+        run_nbgrader(root, command, place.module)
     return root
 
 
-def nbgrader(root: Path, *arguments: str) -> None:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    call = [sys.executable, "-m", "nbgrader", *arguments]
-    done = subprocess.run(call, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+def run_nbgrader(root: Path, *arguments: str) -> None:
+    done = nbgrader(root, *arguments)
     assert done.returncode == 0, done.stderr
 
 
@@ -285,7 +282,7 @@ def test_an_instructor_grades_by_hand(
     assert grades(graded, place, "ada") == {"check_center": 0, "check_normalize": 3, "why": 1.5}
     assert grades(graded, place, "ben") == {"check_center": 2, "check_normalize": 3, "why": 0}
 
-    nbgrader(graded, "generate_feedback", place.module)
+    run_nbgrader(graded, "generate_feedback", place.module)
     page.goto((graded / "feedback" / "ada" / place.module / f"{place.notebook_name}.html").as_uri())
     shoot(page, "i4_feedback")
     body = page.locator("body")

@@ -13,6 +13,7 @@ from autograder import build
 from autograder.cli import main
 from autograder.course import Course, SheetPlace
 from autograder.errors import CourseError
+from tests.commands import nbgrader
 from tests.conftest import Plant, tree
 from tests.mini import CHECKS, MODULE, SHEET
 
@@ -206,9 +207,7 @@ def test_the_release_is_what_nbgrader_makes_of_the_source(course: Path, place: S
     (course / "nbgrader_config.py").write_text(config, encoding="utf-8")
     wanted = place.built("release")[0].read_bytes()
     shutil.rmtree(course / "release")
-    call = [sys.executable, "-m", "nbgrader", "generate_assignment", "m1_small"]
-    env = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    done = subprocess.run(call, cwd=course, env=env, capture_output=True, text=True, check=False)
+    done = nbgrader(course, "generate_assignment", "m1_small")
     assert done.returncode == 0, done.stderr
     assert place.built("release")[0].read_bytes() == wanted
     assert place.built("release")[1].read_bytes() == place.built("source")[1].read_bytes()  # the bundle comes along

@@ -10,8 +10,9 @@ import pytest
 from autograder import gradebook
 from autograder.cli import main
 from autograder.demo import CONFIG, SampleClass
+from tests.commands import nbgrader
 from tests.conftest import needs_sandbox
-from tests.test_grading import nbgrader, place_of
+from tests.test_grading import place_of
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,10 +1,7 @@
 """Three ways of running the same checks, one score; and a class in which every kind of submission gets its due."""
 
 import html
-import os
 import shutil
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from autograder.course import Course, SheetPlace
 from autograder.demo import CONFIG, SampleClass
 from autograder.gradebook import Grades, Row
 from autograder.report import MIME
+from tests.commands import nbgrader
 from tests.conftest import needs_sandbox
 from tests.mini import write_course
 
@@ -24,13 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SHEETS = ["mini", *(f"{place.module}/{place.name}" for place in Course(ROOT).sheets)]
 
 pytestmark = [pytest.mark.slow, needs_sandbox]
-
-
-def nbgrader(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs nbgrader as a person would, with this environment's programs on PATH."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    call = [sys.executable, "-m", "nbgrader", *arguments]
-    return subprocess.run(call, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
 
 
 def place_of(sheet: str, folder: Path) -> SheetPlace:
