@@ -20,7 +20,7 @@ from nbformat.notebooknode import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from autograder import authoring, gradebook, sandbox, source
+from autograder import authoring, gradebook, insights_page, sandbox, source
 from autograder.course import Course, SheetPlace, find_course
 from autograder.errors import CourseError
 from autograder.files import saying_where, write, write_all
@@ -264,6 +264,7 @@ def _tell(root: Path, place: SheetPlace, members: list[Submission]) -> None:
     first = root / "feedback" / members[2].student / place.module / f"{place.notebook_name}.html"
     console.print(f"\nGrades as CSV:   {root / 'grades.csv'}", soft_wrap=True, highlight=False)
     console.print(f"Open feedback:   {first}", soft_wrap=True, highlight=False)
+    insights_page.run(root, place.module)
     lab = f"cd {root} && {Path(sys.executable).with_name('jupyter')} lab"
     console.print(f"Formgrader:      {lab}   (menu Nbgrader → Formgrader)", soft_wrap=True, highlight=False)
 

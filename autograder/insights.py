@@ -22,7 +22,7 @@ from autograder import databases, gradebook
 from autograder.errors import CourseError
 from autograder.gradebook import Row
 from autograder.notebooks import task_of
-from autograder.report import HINTS, MIME, UNSOLVED
+from autograder.report import MIME
 
 FULL, PARTIAL, NONE, BLANK, WAITING = "full", "partial", "none", "not written", "waiting"
 OUTCOMES = (FULL, PARTIAL, NONE, BLANK, WAITING)
@@ -433,15 +433,7 @@ def _verdicts(path: Path) -> dict[str, Verdict]:
 
 def _verdict(report: dict[str, Any]) -> Verdict:
     return Verdict(
-        _unsolved(report),
+        report["unsolved"],
         {(each["title"], each["hidden"]): each["holds"] for each in report["properties"]},
         {each["name"]: each["sentences"] for each in report["misconceptions"]},
     )
-
-
-def _unsolved(report: dict[str, Any]) -> str:
-    """Returns why nothing of a task could be checked, as the key of UNSOLVED whose hint the message ends with."""
-    if not report["message"].startswith(f"{report['task']}: "):
-        return ""
-    said = " ".join(report["message"].split())
-    return next((kind for kind in UNSOLVED if said.endswith(" ".join(HINTS[kind].split()))), "")

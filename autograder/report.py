@@ -120,13 +120,16 @@ class Report:
 
     def data(self) -> dict[str, Any]:
         """Returns the verdicts for programs (a gradebook, statistics): no inputs and no answers of hidden cases."""
+        failure = self.judgment.first_failure
+        kind = _kind_of(failure) if failure else ""
         return {
             "task": self.judgment.task,
             "points": self.judgment.points,
             "max_points": self.judgment.max_points,
+            "unsolved": kind if kind in UNSOLVED else "",
             "properties": [
                 {"name": v.property.name, "title": v.property.title, "hidden": v.property.hidden, "holds": v.holds}
-                for v in self.judgment.verdicts
+                for v in self._shown()
             ],
             "misconceptions": [{"name": k.name, "sentences": k.sentences} for k in self.judgment.misconceptions],
             "message": self.message(),

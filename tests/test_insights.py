@@ -27,7 +27,7 @@ from autograder.errors import CourseError
 from autograder.files import write_all
 from autograder.insights import BINS, OUTCOMES, Insights, Submission, Task, Work, analyze, read
 from autograder.insights import Verdict as Seen
-from autograder.report import HINTS, MIME, UNSOLVED, Report
+from autograder.report import MIME, UNSOLVED, Report
 
 # nbgrader makes submissions in a way that SQLAlchemy remarks on
 pytestmark = pytest.mark.filterwarnings("ignore:Object of type:sqlalchemy.exc.SAWarning")
@@ -267,17 +267,6 @@ def test_why_a_task_was_not_solved_is_read_from_its_report(small: Class, kind: s
     found = small.read()
     assert found.tasks[0].unsolved == {kind: 1}
     assert found.students[0].outcomes["center"] == ("not written" if kind == "not written" else "none")
-
-
-def test_a_hint_within_a_property_is_not_a_task_that_was_not_solved(small: Class) -> None:
-    said = report("center", Done(1, ("rows",)))
-    said["message"] = f"center · rows\n{HINTS['not written']}"
-    small.grade(a=Student({"center": Done(1), "normalize": Done(4), "why": Done(0)}))
-    path = small.graded("a")
-    graded = json.loads(path.read_text())
-    graded["cells"][0]["outputs"][0]["data"][MIME] = said
-    path.write_text(json.dumps(graded))
-    assert small.read().tasks[0].unsolved == {}
 
 
 def test_everybody_stands_in_one_list(small: Class) -> None:

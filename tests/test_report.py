@@ -457,6 +457,7 @@ def test_data_tells_programs_what_people_read() -> None:
     known = Known("wrong_axis", "Which axis?", {})
     made = report(HOLDS, failing(1.0, 2.0, known=known), failing(1.0, 2.0, hidden=True))
     data = json.loads(json.dumps(made.data()))
+    assert data["unsolved"] == ""
     assert (data["task"], data["points"], data["max_points"]) == ("softmax", 0.67, 2)
     assert [(p["name"], p["hidden"], p["holds"]) for p in data["properties"]] == [
         ("positive", False, True),
