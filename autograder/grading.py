@@ -117,7 +117,7 @@ class Class:
         if unknown:
             raise CourseError(f"{unknown[0]} is no sheet of {module}: choose among {_listed(list(self._kits))}.")
         self.sheets = list(how.sheets) or list(self._kits)
-        there = sorted(self.api.get_submitted_students(module))
+        there = sorted(filter(str.isprintable, self.api.get_submitted_students(module)))  # other folders name nobody
         if not there:
             raise CourseError(
                 f"Nobody has handed in {module}: put notebooks into {root}/submitted/<student>/{module}/."
