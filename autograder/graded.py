@@ -111,7 +111,8 @@ def run(job: Job, seed: int, hidden: Sequence[Path], forked: Connection | None =
         seconds=round(time.monotonic() - started, 3),
         ended=_ended(nb),
         notes=_notes(nb),
-        warm=bool(forked),
+        warm=bool(forked) and not box.cold_because,
+        cold_because=box.cold_because,
     )
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,7 @@ from autograder.results import Results, unpacked
 
 FEW = 3  # jobs for each worker from which on a template is worth its start
 FORMAT = 1  # of the machine-readable output
+COLD = "Each notebook imports its packages itself."
 UNCHANGED, KEPT, NEW = "unchanged", "kept result", "to run"
 SHOWN = 10  # names in an error
 
@@ -210,6 +212,7 @@ class Run:
         self._items = items
         self._console = console
         self._seed = made.how.seed if made.how.seed is not None else judging.fresh_seed()
+        self._warm = not (made.how.cold or made.how.unsafe)
         self._left: dict[str, set[str]] = {}  # keys without a result, by student
         self._by_key: dict[str, list[Item]] = {}
         self._by_student: dict[str, list[Item]] = {}
@@ -259,14 +262,12 @@ class Run:
         if how.scheduler:
             return Cluster(how.scheduler, *how.tls)
         workers = max(1, min(how.workers, len(self._by_key)))
-        pool = Local(workers, warm=self._is_warm(workers))
+        self._warm &= len(self._by_key) >= FEW * workers
+        pool = Local(workers, self._warm)
         if problem := pool.problem():
-            self._console.print(f"{problem} Each notebook imports its packages itself.", style="yellow")
+            self._warm = False
+            self._console.print(f"{problem} {COLD}", style="yellow")
         return pool
-
-    def _is_warm(self, workers: int) -> bool:
-        how = self._made.how
-        return not how.cold and not how.unsafe and (bool(how.scheduler) or len(self._by_key) >= FEW * workers)
 
     def _orders(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """Yields how to make each order, the longest expected first."""
@@ -274,13 +275,12 @@ class Run:
         chosen = [items[0] for items in self._by_key.values()]
         chosen.sort(key=lambda item: (item.expected or typical.get(item.sheet, 0.0), item.size), reverse=True)
         hidden = secret_places(self._made.course)
-        warm = self._is_warm(max(1, min(self._made.how.workers, len(chosen))))
         for item in chosen:
-            yield item.key, partial(self._order, item, hidden, warm)
+            yield item.key, partial(self._order, item, hidden)
 
-    def _order(self, item: Item, hidden: Sequence[Path], warm: bool) -> bytes:
+    def _order(self, item: Item, hidden: Sequence[Path]) -> bytes:
         job = self._made.jobs(self._made.handed_in(item.student))[item.sheet]
-        return worker.order(job, self._seed, hidden, warm)
+        return worker.order(job, self._seed, hidden, self._warm)
 
     def _keep(self, key: str, outcome: Outcome) -> None:
         """Keeps a result, or says at every item of the job why there is none."""
@@ -340,6 +340,8 @@ def _tell(module: str, how: How, items: Sequence[Item], seconds: float, console:
         for text, style in [(item.problem, "red"), *((ended, "yellow") for ended in item.ended)]:
             if text:
                 console.print(f"{item.student}: {item.sheet}: {text}", style=style, highlight=False, soft_wrap=True)
+    for reason, number in Counter(item.cold_because for item in items if item.cold_because).items():
+        console.print(f"{number} notebooks: {reason} {COLD}", style="yellow", highlight=False, soft_wrap=True)
     verb = "would be run" if how.dry_run else "run"
     parts = [f"{counts[NEW]} {verb}", f"{counts[KEPT]} from kept results", f"{counts[UNCHANGED]} unchanged"]
     failures = f", {len(failed)} not graded" if failed else ""

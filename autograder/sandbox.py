@@ -31,7 +31,7 @@ import psutil
 from autograder import data, seccomp
 from autograder.data import DIRECTORY_VARIABLE
 from autograder.errors import CourseError
-from autograder.template import Connection
+from autograder.template import Connection, starting
 
 MB = 2**20
 HOME = "/home/student"
@@ -82,16 +82,16 @@ class Sandbox:
         be seen.
 
         With `unsafe` the program runs with the grader's own rights, in a temporary folder and under some limits;
-        with a `template`, which has imported everything already, it is forked from that one.
+        with a `template`, which has imported everything already, it is forked from that one. Where that fails it
+        starts as without, and `cold_because` says why.
         """
         self.limits = limits
         self._unsafe = unsafe
         self._cleanup = contextlib.ExitStack()
         self._inside: list[psutil.Process] = []  # that no child of bubblewrap's process is the parent of
+        self.cold_because = ""
         try:
-            if template and not unsafe:
-                self._start_warm(template, files or {}, hidden)
-            else:
+            if not template or unsafe or not self._is_warm(template, files or {}, hidden):
                 self._start(files or {}, hidden, unsafe)
         except BaseException:
             self.close()
@@ -138,6 +138,14 @@ class Sandbox:
         self.kill()
         self._cleanup.close()
 
+    def _is_warm(self, template: Connection, files: Mapping[str, Path | bytes], hidden: Sequence[Path]) -> bool:
+        try:
+            self._start_warm(template, files, hidden)
+        except CourseError as error:
+            self.kill()
+            self.cold_because = str(error)
+        return not self.cold_because
+
     def _start_warm(self, template: Connection, files: Mapping[str, Path | bytes], hidden: Sequence[Path]) -> None:
         """Builds the walls around a program that does nothing, and has the template's child enter them."""
         self.keeper, keeper = self._pair()
@@ -168,7 +176,7 @@ class Sandbox:
                 ours.sendall(b".")  # comes back as soon as the walls are built
                 ours.recv(1)
                 return os.pidfd_open(int(json.loads(told.read())["child-pid"]))
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, AttributeError) as error:  # of a Python without pidfd_open
                 raise CourseError(f"The walls of the sandbox were not built in time ({error}).") from error
 
     def _start(self, files: Mapping[str, Path | bytes], hidden: Sequence[Path], unsafe: bool) -> None:
@@ -204,7 +212,7 @@ class Sandbox:
             stdin=stdin,
             stdout=output,
             stderr=output,
-            env={"PATH": os.environ.get("PATH", os.defpath)} if environment is None else dict(environment),
+            env=dict(environment or {}),
             cwd=where,
             pass_fds=fds,
             start_new_session=True,
@@ -230,7 +238,7 @@ class Sandbox:
         # through a file: a command line can be read inside
         said = stack.enter_context(_closing(_file_of("\0".join(arguments).encode())))
         fds = [said, users, *copied.values(), *([] if calls is None else [calls])]
-        return [str(shutil.which("bwrap")), "--args", str(said), *more, "--", *program], fds
+        return [*starting(str(shutil.which("bwrap"))), "--args", str(said), *more, "--", *program], fds
 
     def _processes(self) -> list[psutil.Process]:
         try:

@@ -40,7 +40,7 @@ def grade(order: bytes) -> bytes:
         raise CourseError(refusal)
     forked, why = _forked() if how["warm"] and not job.kit.unsafe else (None, "")
     result = graded.run(job, how["seed"], [Path(path) for path in how["hidden"]], forked)
-    return replace(result, cold_because=why).packed()
+    return replace(result, cold_because=why or result.cold_because).packed()
 
 
 def begin(address: str) -> None:
