@@ -89,6 +89,8 @@ def grade(root: Path, module: str, how: How) -> int:
     Raises CourseError where nothing can be graded: no sandbox, no such module, no such student.
     """
     started = time.monotonic()
+    if how.unsafe and how.scheduler:
+        raise CourseError("The workers of a cluster grade in sandboxes only: leave out --unsafe.")
     refusal = None if how.unsafe or how.scheduler or how.dry_run else sandbox.refusal()
     if refusal:
         raise CourseError(refusal)
@@ -288,11 +290,15 @@ class Run:
         if isinstance(outcome, Exception):
             problem = str(outcome) or type(outcome).__name__
         else:
-            found = unpacked(outcome)
-            if found.key == key:
-                self._made.results.put(key, outcome)
+            try:
+                kept = unpacked(outcome).key == key
+            except ValueError:
+                problem = "Its result cannot be read: run again."
             else:
-                problem = "It was changed while it was graded: run again."
+                if kept:
+                    self._made.results.put(key, outcome)
+                else:
+                    problem = "It was changed while it was graded: run again."
         for item in self._by_key[key]:
             item.problem = problem
 

@@ -23,8 +23,11 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
+from importlib import import_module
 from itertools import islice
 from multiprocessing import forkserver
+from operator import methodcaller
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import psutil
@@ -38,8 +41,9 @@ PRELOADED = ["autograder.worker", "torch"]  # by the process that worker process
 CONNECTION = 10.0  # seconds that a scheduler may take to answer
 PATIENCE = 30.0  # seconds without any worker: where one has died, Dask starts it again in a few
 GLANCE = 1.0
+GONE = "does not answer any more: what was done is kept; run again"
 RESULT, FAILED, REFUSED = b"+", b"-", b"!"  # an answer begins with one of them; REFUSED: this worker grades nobody
-DASKS_LOGGERS = ("distributed", "distributed.client", "tornado.application")  # what went wrong, a sentence says
+DASKS_LOGGERS = ("distributed", "distributed.client", "tornado.application", "asyncio")  # a sentence says it instead
 
 Outcome = bytes | Exception
 
@@ -54,10 +58,7 @@ POISON = Poison("It ended every worker that it was given to, and was set aside."
 class Pool(Protocol):
     """Workers that can be had again after they were lost."""
 
-    @property
-    def size(self) -> int:
-        """How many orders are done at once."""
-        ...
+    size: int
 
     def open(self, size: int | None = None) -> Executor:
         """Returns an executor, of `size` workers where that can be chosen."""
@@ -104,7 +105,7 @@ class Local:
             self._template.close()
 
 
-class Cluster:
+class Cluster(Executor):
     """The workers of a Dask cluster, reached through its scheduler with TLS. Orders and answers are bytes.
 
     What a worker leaves undone when it dies, Dask has another one do. When the cluster itself is lost, or a worker
@@ -126,36 +127,37 @@ class Cluster:
             if isinstance(error, TimeoutError):
                 raise CourseError(f"The scheduler {address} has no workers: start some, then run again.") from error
             raise
+        self.size = max(1, self._client.scheduler_info()["total_threads"])
         self._client.loop.add_callback(self._watch)
 
-    @property
-    def size(self) -> int:
-        """The threads of all workers that are there now."""
-        return max(1, int(self._client.scheduler_info(n_workers=0).get("total_threads", 0)))
-
     def open(self, size: int | None = None) -> Executor:
-        """Returns an executor of all workers. Raises CourseError where the cluster was lost."""
+        """Returns itself; `shutdown` has nothing to do. Raises CourseError where the cluster was lost."""
         if self._problem:
             raise CourseError(self._problem)
-        return _Remote(self)
+        return self
 
     def close(self) -> None:
         """Has Dask drop what waits. What a worker is doing ends by its own limits, and nobody takes its result."""
         with contextlib.suppress(TimeoutError):  # of a scheduler that is gone
             self._client.close()
 
-    def send(self, grade: Callable[[bytes], bytes], order: bytes) -> Future[bytes]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Returns the future result of an order. Raises CourseError for one that wants no sandbox."""
         from distributed.client import ClosedClientError
+        from toolz import compose
 
+        (order,) = args
         if jobs.unpacked(order.partition(b"\n")[2]).kit.unsafe:
             raise CourseError("The workers of a cluster grade in sandboxes only: leave out --unsafe.")
+        name = f"{fn.__module__}:{fn.__qualname__}"
+        # names and bytes alone, which any worker can read: Dask ends one that cannot read what it is sent
+        call = compose(methodcaller(_answer.__name__, name, order), import_module)
         future: Future[bytes] = Future()
         try:
-            task = self._client.submit(_answer, grade, order, pure=False)
-        except ClosedClientError as error:
-            raise self._lost("it does not answer any more") from error
-        self._client.loop.add_callback(self._follow, task, future)
+            task = self._client.submit(call, __name__, pure=False)
+            self._client.loop.add_callback(self._follow, task, future)
+        except ClosedClientError:
+            _settle(future, self._lost(GONE))
         return future
 
     async def _follow(self, task: Any, future: Future[bytes]) -> None:
@@ -175,9 +177,9 @@ class Cluster:
         except KilledWorker as error:
             return BrokenExecutor(str(error))
         except CancelledError:
-            return self._lost("it does not answer any more")
+            return self._lost(GONE)
         except Exception as error:
-            return self._lost(f"it cannot do what it is asked, {_reason(error)}")
+            return self._lost(f"cannot do what it is asked ({_reason(error)}): install the same packages there as here")
         kind, said = answer[:1], answer[1:]
         if kind == REFUSED:
             self._problem = self._problem or said.decode()
@@ -185,30 +187,20 @@ class Cluster:
         return bytes(said) if kind == RESULT else CourseError(said.decode())
 
     async def _watch(self) -> None:
-        """Gives up when there were no workers for a while: Dask would wait for ever."""
+        """Counts the workers' threads, and gives up when there were none for a while: Dask would wait for ever."""
         seen = time.monotonic()
         while True:
-            if self._client.scheduler_info().get("total_threads"):
-                seen = time.monotonic()
+            if threads := self._client.scheduler_info().get("total_threads"):
+                self.size, seen = threads, time.monotonic()
             elif time.monotonic() - seen > PATIENCE:
-                self._lost("it has no workers any more")
+                self._lost("has no workers any more: what was done is kept; start some, then run again")
             for future in self._under_way if self._problem else ():
                 _settle(future, BrokenExecutor(self._problem))
             await asyncio.sleep(GLANCE)
 
     def _lost(self, reason: str) -> BrokenExecutor:
-        self._problem = self._problem or f"The cluster {self._address} was lost ({reason}): what was done is kept."
+        self._problem = self._problem or f"The cluster {self._address} {reason}."
         return BrokenExecutor(self._problem)
-
-
-class _Remote(Executor):
-    """A cluster as an executor; there is nothing to shut down."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return self._cluster.send(fn, *args, **kwargs)
 
 
 def _client(address: str, ca_file: str, cert: str, key: str) -> Any:
@@ -234,7 +226,7 @@ def _client(address: str, ca_file: str, cert: str, key: str) -> Any:
     options = {"timeout": CONNECTION, "deserializers": ["msgpack"], "direct_to_workers": False, "set_as_default": False}
     try:
         return Client(address, security=security, **options)
-    except OSError as error:
+    except (OSError, ImportError) as error:
         raise CourseError(
             f"The scheduler {address} cannot be reached with these certificates ({_reason(error)})."
         ) from error
@@ -254,10 +246,12 @@ def _must_be_safe(address: str, ca_file: str, cert: str, key: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the first line of what caused an error."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """Returns the first line of the last cause of an error that says something."""
+    said = type(error).__name__
+    cause: BaseException | None = error
+    while cause:
+        said = getattr(cause, "strerror", None) or str(cause) or said
+        cause = cause.__cause__ or cause.__context__
     return said.splitlines()[0].rstrip(".")
 
 
@@ -270,10 +264,10 @@ def _settle(future: Future[bytes], outcome: Outcome) -> None:
         future.set_result(outcome)
 
 
-def _answer(grade: Callable[[bytes], bytes], order: bytes) -> bytes:
-    """Returns, on a worker, the result of an order or a sentence that says why there is none."""
+def _answer(name: str, order: bytes) -> bytes:
+    """Returns, on a worker, what the function `name` returns for an order, or a sentence that says why it does not."""
     try:
-        return RESULT + grade(order)
+        return bytes(RESULT + resolve_name(name)(order))
     except Exception as error:
         sentence = str(error) or type(error).__name__
         wanted = json.loads(order.partition(b"\n")[0])["engine"]
@@ -335,7 +329,10 @@ def _alone(order: bytes, pool: Pool) -> Outcome:
     """Returns the outcome of an order that was under way when a worker was lost, done by a worker of its own."""
     with pool.open(1) as executor:
         outcome = _outcome(executor.submit(worker.grade, order))
-    return POISON if isinstance(outcome, BrokenExecutor) else outcome
+    if isinstance(outcome, BrokenExecutor):
+        pool.open(1).shutdown()  # raises where it is the pool that was lost
+        return POISON
+    return outcome
 
 
 def _outcome(future: Future[bytes]) -> Outcome:
