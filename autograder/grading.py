@@ -149,9 +149,9 @@ class Class:
             allowed=[pattern for kit in self._kits.values() for pattern in kit.patterns],
         )
 
-    def jobs(self, handed_in: HandedIn) -> dict[str, Job]:
-        """Returns by sheet what is to be graded."""
-        return {sheet: handed_in.job(self._kits[sheet]) for sheet in self.sheets}
+    def job(self, handed_in: HandedIn, sheet: str) -> Job:
+        """Returns what is to be graded for one sheet."""
+        return handed_in.job(self._kits[sheet])
 
     def submitted(self, student: str) -> datetime | None:
         """Returns when a student handed in, None where nothing says so."""
@@ -186,9 +186,9 @@ def _planned(made: Class, console: Console) -> list[Item]:
     with _progress(console) as progress:
         bar = progress.add_task("reading", total=len(made.students), failed="")
         for student in made.students:
-            records = made.recorder.records(student)
-            for sheet, job in made.jobs(made.handed_in(student)).items():
-                record = records.get(sheet)
+            records, handed_in = made.recorder.records(student), made.handed_in(student)
+            for sheet in made.sheets:
+                job, record = made.job(handed_in, sheet), records.get(sheet)
                 state = _state(job, record, made)
                 size = len(job.data or b"")
                 items.append(Item(student, sheet, job.key, state, record.seconds if record else 0.0, size))
@@ -281,7 +281,7 @@ class Run:
             yield item.key, partial(self._order, item, hidden)
 
     def _order(self, item: Item, hidden: Sequence[Path]) -> bytes:
-        job = self._made.jobs(self._made.handed_in(item.student))[item.sheet]
+        job = self._made.job(self._made.handed_in(item.student), item.sheet)
         return worker.order(job, self._seed, hidden, self._warm)
 
     def _keep(self, key: str, outcome: Outcome) -> None:

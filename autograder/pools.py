@@ -112,8 +112,6 @@ class Cluster(Executor):
     can grade nobody, all that is under way fails as with a broken executor, and `open` says why.
     """
 
-    cold_because = ""
-
     def __init__(self, address: str, ca_file: str, cert: str, key: str) -> None:
         """Raises CourseError where the scheduler cannot be reached, or not safely, or has no workers."""
         self._address = address

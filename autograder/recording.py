@@ -134,7 +134,7 @@ class Recorder:
             saver.preprocess_cell(cell, resources, index)
 
     def _remember(self, student: str, results: Mapping[str, Result], folder: Path) -> None:
-        kept = {} if len(results) == 0 else self.records(student)
+        kept = self.records(student)
         for sheet, result in results.items():
             about = (folder / f"{sheet}.ipynb").stat()
             kept[sheet] = Record(result.key, result.seed, about.st_size, about.st_mtime_ns, result.seconds)

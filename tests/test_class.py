@@ -214,7 +214,9 @@ def test_a_class_that_is_killed_goes_on_where_it_was(built_course: Path, tmp_pat
         assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
         counts = dict(database.execute("select student_id, count(*) from submitted_assignment group by student_id"))
     assert counts == dict.fromkeys(states(said), 1)
-    assert not list(root.rglob(".new-*")) or seen  # a half-written result has another name, and is never read
+    keys = {path.name.removesuffix(".json.z") for path in (root / ".autograder" / "results").rglob("*.z")}
+    assert keys == {row["key"] for row in said["notebooks"]}
+    assert all(Results(root).get(key) for key in keys)  # none was cut off by a kill
 
 
 def test_a_result_that_cannot_be_read_is_made_again(built_course: Path, tmp_path: Path) -> None:
