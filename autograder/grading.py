@@ -310,7 +310,8 @@ class Run:
             if result is None:
                 item.problem = item.problem or "Its result cannot be read: run again."
                 continue
-            item.ended, item.notes, item.cold_because = result.ended, result.notes, result.cold_because
+            item.ended, item.notes = result.ended, result.notes
+            item.cold_because = result.cold_because if item.state == NEW else ""
             results[item.sheet] = result
         if results:
             beside = self._made.beside(self._made.handed_in(student))
