@@ -1,7 +1,7 @@
 """Grading a class from the command line: on all cores or a cluster, and only what changed.
 
     plan       what each student handed in for each sheet, as jobs (see `intake`, `jobs`)
-    run        the jobs that have no result yet, longest first (see `pools`, `worker`, `results`)
+    run        the jobs that have no result yet, longest first (see `pools`, `cluster`, `worker`, `results`)
     record     one writer puts results into the gradebook and into autograded/ (see `recording`)
 
 Whatever ends a run, the next one goes on where it was: a result is kept as soon as it is there.
@@ -35,11 +35,12 @@ from rich.text import Text
 from sqlalchemy.exc import SAWarning
 
 from autograder import databases, judging, pools, sandbox, worker
+from autograder.cluster import Cluster
 from autograder.errors import CourseError
 from autograder.graded import Judged, secret_places
 from autograder.intake import HandedIn, take_in, timestamp
 from autograder.jobs import Job, Kit, read_kit
-from autograder.pools import Cluster, Local, Outcome, Pool
+from autograder.pools import Local, Outcome, Pool
 from autograder.recording import Record, Recorder
 from autograder.results import Results, unpacked
 

@@ -15,6 +15,7 @@ from typing import Any
 import distributed
 import pytest
 
+from autograder import cluster as remote
 from autograder import pools
 from autograder.cli import main
 from tests.cluster import MODULE, STUDENTS, Cluster, Room, at_work, end, keys, lives, told, until
@@ -86,7 +87,7 @@ def dask_setup(_):
 NO_PACKAGE = """
 import sys
 
-sys.modules["autograder.pools"] = None
+sys.modules["autograder.cluster"] = None
 """
 
 
@@ -164,7 +165,7 @@ def test_it_writes_the_same_gradebook_and_sends_bytes_a_few_at_a_time(
     cluster: Cluster, room: Room, graded: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent, came = [], []
-    submit, settle = distributed.Client.submit, pools._settle
+    submit, settle = distributed.Client.submit, remote._settle
 
     def submitted(client: distributed.Client, call: Any, module: str, **options: Any) -> Any:
         (caller,) = call.funcs
@@ -178,11 +179,11 @@ def test_it_writes_the_same_gradebook_and_sends_bytes_a_few_at_a_time(
         settle(future, outcome)
 
     monkeypatch.setattr(distributed.Client, "submit", submitted)
-    monkeypatch.setattr(pools, "_settle", settled)
+    monkeypatch.setattr(remote, "_settle", settled)
     with Watched(cluster) as most:
         assert main(["grade", MODULE, "--seed", "7", *cluster.flags]) == 0
     assert room.recorded() == graded.recorded()
-    assert set(sent) == {("autograder.pools", "_answer", "autograder.worker:grade", bytes)}
+    assert set(sent) == {("autograder.cluster", "_answer", "autograder.worker:grade", bytes)}
     assert {type(outcome) for outcome in came} == {bytes}
     assert len(sent) == len(came) == len(room.recorded()["students"])
     assert 2 <= most.orders <= 2 * pools.AHEAD
@@ -214,7 +215,7 @@ def test_a_sandbox_shows_nothing_of_its_worker(cluster: Cluster, room: Room) -> 
 
 
 def test_a_pickle_is_no_result(cluster: Cluster) -> None:
-    pool = pools.Cluster(cluster.address, *cluster.tls[1::2])
+    pool = remote.Cluster(cluster.address, *cluster.tls[1::2])
     try:
         with pytest.raises(TypeError, match="only able to deserialize"):
             pool._client.submit(object, pure=False).result()
@@ -225,7 +226,7 @@ def test_a_pickle_is_no_result(cluster: Cluster) -> None:
 def test_what_cannot_be_reached_safely_is_refused(
     cluster: Cluster, room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pools, "CONNECTION", 2.0)
+    monkeypatch.setattr(remote, "CONNECTION", 2.0)
     address, ours, others = cluster.address, cluster.tls, keys(tmp_path / "others")
     before = tree(room.root)
     for scheduler, options, said in (
@@ -248,7 +249,7 @@ def test_what_cannot_be_reached_safely_is_refused(
 def test_a_scheduler_without_workers_is_not_waited_for(
     bare: Cluster, room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pools, "PATIENCE", 0.5)
+    monkeypatch.setattr(remote, "PATIENCE", 0.5)
     assert main(["grade", MODULE, *bare.flags]) == 1
     assert one_line(capsys) == f"autograder: The scheduler {bare.address} has no workers: start some, then run again."
 
@@ -258,7 +259,7 @@ def test_a_scheduler_without_workers_is_not_waited_for(
     [
         (OTHER_VERSION, f"{platform.node()}, a worker of the cluster: This worker has other versions than the grader"),
         (NO_SANDBOX, f"{platform.node()}, a worker of the cluster: Submissions cannot be run safely here, because"),
-        (NO_PACKAGE, "cannot do what it is asked (import of autograder.pools halted"),
+        (NO_PACKAGE, "cannot do what it is asked (import of autograder.cluster halted"),
     ],
     ids=["other version", "no sandbox", "no package"],
 )
@@ -279,7 +280,7 @@ def test_a_cluster_that_has_lost_all_workers_is_given_up(
     bare.worker("--no-nanny", preload=POISONED)
     with bare.client() as client:
         client.wait_for_workers(1)
-    monkeypatch.setattr(pools, "PATIENCE", 1.0)
+    monkeypatch.setattr(remote, "PATIENCE", 1.0)
     assert main(["grade", MODULE, "--student", "poisoner", *bare.flags]) == 1
     assert f"The cluster {bare.address} has no workers any more: what was done is kept" in one_line(capsys)
 
