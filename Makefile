@@ -73,7 +73,7 @@ demo: ## grade a sample class, print its gradebook, and say where the feedback l
 	$(SETUP)
 	@$(RUN) $(BIN)/autograder demo
 
-bench: ## measure how fast checks answer, and how fast a class is graded (some twelve minutes)
+bench: ## measure how fast checks answer, and how fast a class is graded (some twenty minutes)
 	$(SETUP)
 	@$(RUN) $(BIN)/python -m benchmarks.run
 	@$(RUN) $(BIN)/python -m benchmarks.class_speed

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,23 +25,15 @@ import nbformat
 import psutil
 from rich.console import Console
 
-from autograder import build, gradebook, graded, judging, sandbox, template
+from autograder import build, gradebook, graded, grading, judging, sandbox, template
 from autograder.course import Course, SheetPlace
-from autograder.demo import SampleClass
 from autograder.session import Session
 from benchmarks import meter
+from benchmarks.classes import CONFIG, ENVIRONMENT, command, course_folder, notebooks
 from benchmarks.torch_course import write_course
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-ENDLESS = ("08", "09", "10", "11", "12")  # of the sample class: what ends early, or is made to cheat stock nbgrader
-CONFIG = """\
-from autograder.nbgrader_steps import configure
-
-c = get_config()
-c.CourseDirectory.course_id = "bench"
-configure(c)
-"""
 STOCK = "nbgrader autograde"
 COLD = "autograder grade --cold --jobs 1"
 WARM = "autograder grade --jobs 1"
@@ -153,24 +145,14 @@ class Bench:
     def _folder(self, way: str) -> Path:
         return self.root / self.place.name / way.replace(" ", "_").replace("-", "")
 
-    def _graded(self, way: str, config: str, command: list[str]) -> Row:
+    def _graded(self, way: str, config: str, words: list[str]) -> Row:
         folder = self._folder(way)
-        place = self.place
-        shutil.copytree(place.root / "source" / place.module, folder / "source" / place.module)
-        (folder / "modules").mkdir()
-        (folder / "nbgrader_config.py").write_text(config or "c = get_config()\n")
-        for number, text in enumerate(self._notebooks):
-            into = folder / "submitted" / f"student{number:04d}" / place.module
-            into.mkdir(parents=True)
-            (into / f"{place.notebook_name}.ipynb").write_text(text)
-        call = [*_program("nbgrader"), "generate_assignment", place.module]
-        subprocess.run(call, cwd=folder, env=_environment(), check=True, capture_output=True)
-        return self._run(way, folder, command)
+        course_folder(self.place, folder, config, {f"student{n:04d}": text for n, text in enumerate(self._notebooks)})
+        return self._run(way, folder, words)
 
-    def _run(self, way: str, folder: Path, command: Sequence[str]) -> Row:
+    def _run(self, way: str, folder: Path, words: Sequence[str]) -> Row:
         self._console.print(f"{self.place.name}: {way} …", highlight=False)
-        call = [*_program(command[0]), *command[1:]]
-        taken = meter.measured(call, folder, _environment(), folder / "bench.log")
+        taken = meter.measured(command(*words), folder, ENVIRONMENT, folder / "bench.log")
         if taken.status:
             raise SystemExit(f"{way} failed: read {folder / 'bench.log'}")
         return Row(way, self.count, taken)
@@ -187,30 +169,12 @@ class Bench:
             path = folder / f"{self.place.notebook_name}.ipynb"
             path.write_text(text)
             call = [sys.executable, "-m", "benchmarks.plain_cells", *(["--cold"] if cold else []), str(path)]
-            done = subprocess.run(call, cwd=ROOT, env=_environment(), check=True, capture_output=True, text=True)
+            done = subprocess.run(call, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, text=True)
             seconds.append(float(done.stdout.split()[-1]))
         return sum(seconds) / len(seconds)
 
 
 FLOOR_OF = 4  # different notebooks that the floor is measured on
-
-
-def notebooks(place: SheetPlace, count: int) -> Iterable[str]:
-    """Yields `count` notebooks, no two alike: right ones, other styles, known mistakes, nothing solved, all raising."""
-    members = [m for m in SampleClass(place).members() if not m.student.startswith(ENDLESS)]
-    for number in range(count):
-        notebook = nbformat.reads(members[number % len(members)].file.decode(), as_version=4)
-        notebook.cells.append(nbformat.v4.new_markdown_cell(f"Handed in by student {number}.", id=f"by-{number}"))
-        yield nbformat.writes(notebook)
-
-
-def _program(name: str) -> list[str]:
-    return [sys.executable, "-m", "nbgrader" if name == "nbgrader" else "autograder.cli"]
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def table(classes: Sequence[Measured]) -> str:
@@ -222,6 +186,7 @@ def table(classes: Sequence[Measured]) -> str:
         "",
         f"Measured on {_machine()}. Each way graded the same submissions: right solutions, other styles, known",
         "mistakes, untouched sheets, and sheets in which everything raises. The time is that of the whole command.",
+        f"Classes of fewer than {grading.FEW} submissions for each worker are started cold: that is quicker then.",
         "",
         "![Submissions a minute of each way, by sheet](speed.svg)",
         "",
@@ -287,8 +252,8 @@ def draw(classes: Sequence[Measured], path: Path) -> None:
 def main() -> None:
     """Measures both classes, writes the page and its picture, and prints the page."""
     parser = argparse.ArgumentParser(description="Measure how fast a class is graded, and write docs/speed.md.")
-    parser.add_argument("--torch", type=int, default=100, metavar="N", help="submissions of the small torch sheet")
-    parser.add_argument("--backprop", type=int, default=12, metavar="N", help="submissions of backprop")
+    parser.add_argument("--torch", type=int, default=120, metavar="N", help="submissions of the small torch sheet")
+    parser.add_argument("--backprop", type=int, default=8, metavar="N", help="submissions of backprop")
     options = parser.parse_args()
     if reason := meter.problem() or sandbox.problem():
         raise SystemExit(f"Nothing was measured, because {reason}.")

@@ -8,10 +8,8 @@ are those of a serial cold run on the same draws.
 import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -24,7 +22,7 @@ from sqlalchemy import create_engine, text
 
 from autograder import build, gradebook, sandbox
 from autograder.course import Course, SheetPlace
-from benchmarks.class_speed import CONFIG, notebooks
+from benchmarks.classes import CONFIG, ENVIRONMENT, command, course_folder, notebooks
 from benchmarks.torch_course import write_course
 
 SEED = 20_261_121
@@ -48,24 +46,14 @@ def poisoned(kind: str, notebook: str) -> str:
 
 def hand_in(place: SheetPlace, root: Path, count: int, share: float) -> dict[str, str]:
     """Makes the course folder and the class. Returns who is poison, and of which kind."""
-    shutil.copytree(place.root / "source" / place.module, root / "source" / place.module)
-    (root / "modules").mkdir()
-    (root / "nbgrader_config.py").write_text(CONFIG + LIMITS)
     chosen = random.Random(1).sample(range(count), round(share * count))
     kinds = {number: KINDS[index % len(KINDS)] for index, number in enumerate(sorted(chosen))}
-    for number, notebook in enumerate(notebooks(place, count)):
-        folder = root / "submitted" / f"s{number:04d}" / place.module
-        folder.mkdir(parents=True)
-        made = poisoned(kinds[number], notebook) if number in kinds else notebook
-        (folder / f"{place.notebook_name}.ipynb").write_text(made)
-    subprocess.run(
-        [*NBGRADER, "generate_assignment", place.module, "--log-level=ERROR"], cwd=root, env=ENVIRONMENT, check=True
-    )
+    made = {
+        f"s{number:04d}": poisoned(kinds[number], notebook) if number in kinds else notebook
+        for number, notebook in enumerate(notebooks(place, count))
+    }
+    course_folder(place, root, CONFIG + LIMITS, made)
     return {f"s{number:04d}": kind for number, kind in kinds.items()}
-
-
-NBGRADER = [sys.executable, "-m", "nbgrader"]
-ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 class Grading:
@@ -73,9 +61,8 @@ class Grading:
 
     def __init__(self, root: Path, module: str, *options: str) -> None:
         self.root, self.module = root, module
-        call = [sys.executable, "-m", "autograder.cli", "grade", module, "--seed", str(SEED), *options]
-        environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(call, cwd=root, env=environment, start_new_session=True)
+        call = command("autograder", "grade", module, "--seed", str(SEED), *options)
+        self.process = subprocess.Popen(call, cwd=root, env=ENVIRONMENT, start_new_session=True)
         self.memory: list[tuple[int, int]] = []  # how many were recorded, and bytes of the grader's own processes
 
     def until(self, recorded: int | None) -> bool:
@@ -153,14 +140,9 @@ def compare(root: Path, place: SheetPlace, sample: int, poison: dict[str, str], 
     chosen = random.Random(2).sample(sorted(set(scores) - set(poison)), max(0, sample - len(KINDS)))
     chosen += [next(student for student, kind in poison.items() if kind == wanted) for wanted in KINDS if poison]
     again = folder / "again"
-    shutil.copytree(root / "source", again / "source")
-    (again / "modules").mkdir()
-    shutil.copy(root / "nbgrader_config.py", again)
-    for student in chosen:
-        shutil.copytree(root / "submitted" / student, again / "submitted" / student)
-    subprocess.run(
-        [*NBGRADER, "generate_assignment", place.module, "--log-level=ERROR"], cwd=again, env=ENVIRONMENT, check=True
-    )
+    path = Path(place.module, f"{place.notebook_name}.ipynb")
+    handed_in = {student: (root / "submitted" / student / path).read_text() for student in chosen}
+    course_folder(place, again, CONFIG + LIMITS, handed_in)
     Grading(again, place.module, "--cold", "--jobs", "1").until(None)
     serial = {row.student: row.points for row in gradebook.read(again, place.module).rows}
     differing = [student for student in chosen if serial.get(student) != scores[student]]
